@@ -1,0 +1,57 @@
+"""One-shot machine unlearning with mnemonic codes.
+
+Example:
+    >>> import mnemonic as mn
+    >>> data = mn.load_data("mnist-5k")
+    >>> codes = mn.MnemonicCodes.draw(data, seed=0)
+    >>> model = mn.build_model("mlp", data, seed=0)
+    >>> recipe = mn.Recipe(epochs=2)
+    >>> history = mn.train(
+    ...     model, data, codes=codes, t_mix=0.1, recipe=recipe, seed=0, progress=False
+    ... )
+    >>> result = mn.forget(model, codes, classes=[3], strength=mn.Strength(1e-3, 10.0))
+    >>> scores = mn.evaluate(result.model, data, classes=[3])
+"""
+
+from mnemonic import plots, results
+from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
+from mnemonic.data import ImageData
+from mnemonic.evaluation import Scores, evaluate
+from mnemonic.experiments import Profile, mean_sd, run_grid
+from mnemonic.fisher import FisherError, compare_fishers, diagonal_fisher
+from mnemonic.forgetting import Forgotten, amplitude, forget
+from mnemonic.models import build_model
+from mnemonic.sources import DATA_SETS, is_here, load_data
+from mnemonic.strengths import Strength, step_scales
+from mnemonic.training import History, Recipe, train, trained
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DATA_SETS",
+    "DISTRIBUTIONS",
+    "FisherError",
+    "Forgotten",
+    "History",
+    "ImageData",
+    "MnemonicCodes",
+    "Profile",
+    "Recipe",
+    "Scores",
+    "Strength",
+    "amplitude",
+    "build_model",
+    "compare_fishers",
+    "diagonal_fisher",
+    "evaluate",
+    "forget",
+    "is_here",
+    "load_data",
+    "mean_sd",
+    "plots",
+    "results",
+    "run_grid",
+    "step_scales",
+    "train",
+    "trained",
+]

@@ -1,0 +1,110 @@
+"""How well a network forgot, on data that it never saw.
+
+A_R is the accuracy on the test images of the remaining classes, E_F the error on those
+of the forgotten classes, both in percent, each image counted once.
+
+Example:
+    >>> import torch
+    >>> scores = scores_of(torch.tensor([[4, 1], [3, 2]]), classes=[1])
+    >>> scores.remaining_accuracy, scores.forgetting_error
+    (80.0, 60.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mnemonic.data import ImageData, checked_classes
+from mnemonic.models import check_outputs, device_of, evaluation_mode
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a network gets right, class by class.
+
+    Attributes:
+        remaining_accuracy: A_R, percent.
+        forgetting_error: E_F, percent.
+        accuracy: Of all classes together, percent.
+        class_accuracies: Percent, shape ``[K]``.
+        confusion: Counts, shape ``[K, K]``; row: true class, column: answer.
+        n: Images.
+    """
+
+    remaining_accuracy: float
+    forgetting_error: float
+    accuracy: float
+    class_accuracies: Tensor
+    confusion: Tensor
+    n: int
+
+
+def evaluate(
+    model: nn.Module,
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    split: Literal["train", "validation", "test"] = "test",
+    batch_size: int = 1024,
+) -> Scores:
+    """Measure A_R and E_F of a network.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode.
+        data: Of the same classes.
+        classes: The forget classes.
+        split: ``"test"`` to report, ``"validation"`` to choose.
+        batch_size: Images at a time.
+
+    Returns:
+        The scores, with tensors on the CPU.
+
+    Raises:
+        ValueError: If the classes, the split or the network do not fit.
+    """
+    if split not in ("train", "validation", "test"):
+        raise ValueError(
+            f"unknown split {split!r}; choose 'train', 'validation' or 'test'"
+        )
+    classes = checked_classes(classes, data.n_classes)
+    k, device = data.n_classes, device_of(model)
+    confusion = torch.zeros(k * k, dtype=torch.int64, device=device)
+    with evaluation_mode(model), torch.no_grad():
+        for inputs, labels in data.batches(
+            getattr(data, split), batch_size=batch_size, device=device
+        ):
+            if not confusion.any():
+                check_outputs(model, inputs[:1], k)
+            answers = model(inputs).argmax(1)
+            confusion += torch.bincount(labels * k + answers, minlength=k * k)
+    return scores_of(confusion.reshape(k, k).cpu(), classes)
+
+
+def scores_of(confusion: Tensor, classes: Sequence[int]) -> Scores:
+    """A_R and E_F from counts.
+
+    Args:
+        confusion: Counts of shape ``[K, K]``; row: true class, column: answer.
+        classes: The forget classes.
+
+    Returns:
+        The scores. A class without images has accuracy NaN.
+    """
+    right, counts = confusion.diagonal().double(), confusion.sum(1).double()
+    forgets = torch.zeros(len(confusion), dtype=torch.bool)
+    forgets[list(classes)] = True
+    return Scores(
+        remaining_accuracy=float(100 * right[~forgets].sum() / counts[~forgets].sum()),
+        forgetting_error=float(
+            100 - 100 * right[forgets].sum() / counts[forgets].sum()
+        ),
+        accuracy=float(100 * right.sum() / counts.sum()),
+        class_accuracies=100 * right / counts,
+        confusion=confusion,
+        n=int(counts.sum()),
+    )

@@ -1,0 +1,249 @@
+"""Profiles, and grids of settings × seeds whose finished cells are kept.
+
+A grid goes through joblib: processes here, or a Dask or Ray cluster by the name of
+its backend. Each cell that is done is a file; a grid that was interrupted goes on where
+it stopped, and one that is run again only reads.
+
+Example:
+    >>> def accuracy(seed, t_mix):
+    ...     return {"accuracy": 90 + seed - t_mix}
+    >>> frame = run_grid(accuracy, [{"t_mix": 0.5}], seeds=[0, 1], jobs=1)
+    >>> mean_sd(frame, by=["t_mix"], values=["accuracy"])
+       t_mix  accuracy  accuracy_sd  n
+    0    0.5      90.0     0.707107  2
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import torch
+from torch import nn
+
+from mnemonic.codes import MnemonicCodes
+from mnemonic.data import ImageData
+from mnemonic.models import build_model
+from mnemonic.sources import load_data
+from mnemonic.storage import (
+    cache_folder,
+    digest,
+    set_aside,
+    source_digest,
+    write_json,
+)
+from mnemonic.strengths import Strength
+from mnemonic.training import Recipe, trained
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much a notebook does.
+
+    Attributes:
+        name: ``"smoke"`` (for tests: its numbers mean nothing), ``"quick"`` (two CPU
+            cores, minutes) or ``"full"`` (the paper's scale, a GPU).
+        data_name: What ``load_data`` is given.
+        model_name: What ``build_model`` is given.
+        recipe: How networks are trained.
+        t_mix: Share of codes in training (Eq. 1).
+        seeds: For what a chapter is about.
+        sweep_seeds: For each point of a sweep.
+        forget_class: The class to forget, unless it varies.
+        strength: The paper's λ1 and λ2 for this kind of data.
+    """
+
+    name: str
+    data_name: str
+    model_name: str
+    recipe: Recipe
+    t_mix: float
+    seeds: tuple[int, ...]
+    sweep_seeds: tuple[int, ...]
+    forget_class: int
+    strength: Strength
+
+    @classmethod
+    def named(cls, name: str) -> Profile:
+        """Look a profile up.
+
+        Args:
+            name: ``"smoke"``, ``"quick"`` or ``"full"``.
+
+        Returns:
+            The profile.
+
+        Raises:
+            ValueError: If there is no such profile.
+        """
+        if name not in PROFILES:
+            raise ValueError(
+                f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}"
+            )
+        return PROFILES[name]
+
+    def load(self) -> ImageData:
+        """The profile's data."""
+        return load_data(self.data_name)
+
+    def trained(
+        self,
+        data: ImageData,
+        seed: int,
+        *,
+        t_mix: float | None = None,
+        distribution: str = "uniform",
+        progress: bool = False,
+    ) -> tuple[nn.Module, MnemonicCodes]:
+        """The profile's network trained on ``data`` with codes, or fetched if done.
+
+        Args:
+            data: Training images.
+            seed: Of codes, initial weights and training.
+            t_mix: Share of codes; the profile's by default.
+            distribution: Of the codes.
+            progress: Show a bar while training.
+
+        Returns:
+            The network in evaluation mode, and its codes.
+        """
+        codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
+        model = trained(
+            build_model(self.model_name, data, seed=seed),
+            data,
+            recipe=self.recipe,
+            codes=codes,
+            t_mix=self.t_mix if t_mix is None else t_mix,
+            seed=seed,
+            progress=progress,
+        )
+        return model, codes
+
+
+_PAPER_MNIST = {
+    "model_name": "mlp",
+    "t_mix": 0.1,
+    "forget_class": 3,
+    "strength": Strength(lambda1=1e-3, lambda2=10.0),
+}
+PROFILES = {
+    "smoke": Profile(
+        "smoke", "mnist-5k", recipe=Recipe(epochs=1), seeds=(0,), sweep_seeds=(0,),
+        **_PAPER_MNIST,
+    ),
+    "quick": Profile(
+        "quick", "mnist-5k", recipe=Recipe(), seeds=(0, 1, 2), sweep_seeds=(0, 1),
+        **_PAPER_MNIST,
+    ),
+    "full": Profile(
+        "full", "mnist", recipe=Recipe(), seeds=(0, 1, 2), sweep_seeds=(0, 1, 2),
+        **_PAPER_MNIST,
+    ),
+}  # fmt: skip
+
+
+def run_grid(
+    function: Callable[..., dict | list[dict]],
+    settings: Sequence[dict],
+    seeds: Sequence[int],
+    *,
+    jobs: int | None = None,
+    backend: str | None = None,
+) -> pd.DataFrame:
+    """Call ``function(seed=seed, **setting)`` for every setting and seed.
+
+    Args:
+        function: Gives one result (a dict) or several (a list of dicts) of plain
+            values. Its source is part of each cell's key, so that an edited
+            function is run anew; what it takes from elsewhere should be in the setting.
+        settings: Keyword arguments, plain values.
+        seeds: One run each.
+        jobs: Processes at once; as many as there are cores by default, or one where
+            there is a GPU. Each uses one thread.
+        backend: Of joblib: processes by default, ``"dask"`` or ``"ray"`` where these
+            are set up.
+
+    Returns:
+        One row a result, with the columns of the setting, ``seed``, and those of the
+        result; in the order of settings, then seeds.
+    """
+    cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
+    source = textwrap.dedent(inspect.getsource(function))
+    package = source_digest(*(p.stem for p in _package_files()))
+    paths = [
+        cache_folder()
+        / "cells"
+        / f"{digest(source, package, torch.__version__, c)}.json"
+        for c in cells
+    ]
+    results = [_read_cell(path) for path in paths]
+    missing = [i for i, result in enumerate(results) if result is None]
+    if jobs is None:
+        jobs = 1 if torch.cuda.is_available() else os.cpu_count()
+    with joblib.parallel_config(backend=backend or "loky"):
+        finished = joblib.Parallel(n_jobs=min(jobs, max(len(missing), 1)))(
+            joblib.delayed(_run_cell)(function, *cells[i], paths[i]) for i in missing
+        )
+    for i, result in zip(missing, finished, strict=True):
+        results[i] = result
+    return pd.DataFrame(
+        {**setting, "seed": seed, **row}
+        for (setting, seed), rows in zip(cells, results, strict=True)
+        for row in rows
+    )
+
+
+def mean_sd(
+    frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]
+) -> pd.DataFrame:
+    """Mean, standard deviation (``<value>_sd``, ddof 1) and ``n`` over the seeds.
+
+    Args:
+        frame: One row a run.
+        by: Columns that name a setting.
+        values: Columns to average.
+
+    Returns:
+        One row a setting.
+    """
+    groups = frame.groupby(list(by), sort=False, dropna=False)
+    columns = {}
+    for value in values:
+        columns[value] = groups[value].mean()
+        columns[f"{value}_sd"] = groups[value].std()
+    return pd.DataFrame({**columns, "n": groups.size()}).reset_index()
+
+
+def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> list[dict]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the cells share the cores among them
+    try:
+        result = function(seed=seed, **setting)
+    finally:
+        torch.set_num_threads(threads)
+    rows = [result] if isinstance(result, dict) else list(result)
+    write_json(path, {"setting": setting, "seed": seed, "rows": rows})
+    return _read_cell(path)  # so that a fresh result equals one read back
+
+
+def _read_cell(path: Path) -> list[dict] | None:
+    if not path.exists():
+        return None
+    try:
+        return list(json.loads(path.read_text())["rows"])
+    except (ValueError, KeyError, TypeError) as error:
+        set_aside(path, error)
+        return None
+
+
+def _package_files() -> list[Path]:
+    # What draws and publishes does not change a measured number.
+    beside = {"plots", "publish", "results", "__init__"}
+    return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]

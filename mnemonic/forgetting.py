@@ -1,0 +1,202 @@
+"""Forgetting in one shot: Algorithm 2 of Yamashita et al. 2024.
+
+Around the trained weights w* the loss of the forget classes grows by ½ δᵀFδ (Eq. 2-3),
+so it pays to move the weights that these classes are sensitive to and the others are
+not. With f_F and f_R the diagonal Fishers on the codes of the forget and of the
+remaining classes (Eq. 4), a weight of layer l moves by
+
+    η_i = f_F,i / f_R,i                       (Eq. 6)
+    α_l = min(λ1, λ2 / max_i η_l,i)           (Eq. 7)
+    w_i = w*_i ± α_l η_i                      (Eq. 5)
+
+and the sign is the one that does better on the codes. Nothing here reads any data.
+
+Example:
+    >>> from mnemonic.codes import MnemonicCodes
+    >>> from mnemonic.models import build_model
+    >>> from mnemonic.sources import load_data
+    >>> data = load_data("mnist-5k")
+    >>> codes, model = MnemonicCodes.draw(data), build_model("mlp", data)
+    >>> result = forget(model, codes, [3], strength=Strength(1e-3, 10.0))
+    >>> list(result.layers["layer"])
+    ['1.weight', '1.bias', '3.weight', '3.bias']
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from mnemonic.codes import MnemonicCodes
+from mnemonic.data import checked_classes
+from mnemonic.fisher import diagonal_fisher
+from mnemonic.models import check_outputs, device_of, synchronise
+from mnemonic.strengths import (
+    GRID,
+    Sign,
+    Strength,
+    best_row,
+    perturbed,
+    step_scales,
+    try_strengths,
+)
+
+# Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
+# infinite. float32 squares lose their digits from 1e-38 on.
+FLOOR = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class Forgotten:
+    """A network that forgot, and the account of how.
+
+    Attributes:
+        model: A new network in evaluation mode; the one given is as it was.
+        classes: What was forgotten.
+        strength: Used, or chosen on the codes.
+        sign: +1 or -1 (Eq. 5).
+        seconds: Wall clock of Fisher, choice and perturbation, device synchronised.
+        forgets_codes: Whether every code of the forget classes is now misread.
+        layers: One row a parameter tensor: ``layer``, ``alpha`` (α_l), the
+            ``largest_step`` and ``median_step`` of its weights (absolute),
+            ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
+            number of ``weights``.
+        candidates: One row a setting tried: ``lambda1``, ``lambda2``, ``sign``, and on
+            the codes ``remaining_accuracy`` and ``forgetting_error`` (percent) and
+            ``remaining_loss`` (nats).
+    """
+
+    model: nn.Module
+    classes: tuple[int, ...]
+    strength: Strength
+    sign: Sign
+    seconds: float
+    forgets_codes: bool
+    layers: pd.DataFrame
+    candidates: pd.DataFrame
+
+
+def forget(
+    model: nn.Module,
+    codes: MnemonicCodes,
+    classes: Sequence[int],
+    *,
+    strength: Strength | None = None,
+    sign: Sign | None = None,
+) -> Forgotten:
+    """Make a network forget some classes, from its codes alone (Algorithm 2).
+
+    Args:
+        model: Trained with ``codes``; left untouched. Weights that do not require a
+            gradient, and buffers, do not move.
+        codes: One per class, those of the training.
+        classes: Indices to forget: at least one, and not all.
+        strength: λ1 and λ2. Where missing, chosen on the codes over the paper's
+            grids: largest A_R + E_F, ties broken by the smallest loss of the
+            remaining codes.
+        sign: +1 or -1; where missing, chosen likewise.
+
+    Returns:
+        The new network with its report. Its ``forgets_codes`` is false, and a
+        ``RuntimeWarning`` is given, where no setting tried forgets on the codes.
+
+    Raises:
+        ValueError: If the classes, the codes or the network do not fit.
+    """
+    if sign not in (None, 1, -1):
+        raise ValueError(f"sign is {sign!r}; give +1, -1, or None to have it chosen")
+    device = device_of(model)
+    codes = codes.to(device)
+    check_outputs(model, codes.images, len(codes.images))
+    classes = checked_classes(classes, len(codes.images))
+    synchronise(device)
+    started = time.perf_counter()
+    eta = amplitude(model, codes, classes)
+    candidates = try_strengths(
+        model,
+        codes,
+        classes,
+        eta,
+        strengths=[strength] if strength else GRID,
+        signs=[sign] if sign else (1, -1),
+    )
+    best = best_row(candidates)
+    chosen = Strength(best["lambda1"], best["lambda2"])
+    scales = step_scales(eta, chosen)
+    forgotten = copy.deepcopy(model).eval()
+    forgotten.load_state_dict(perturbed(model, eta, scales, best["sign"]), strict=False)
+    synchronise(device)
+    seconds = time.perf_counter() - started
+    if best["forgetting_error"] < 100:
+        warnings.warn(
+            f"no setting tried forgets {list(classes)} on the codes: the best leaves "
+            f"the forgetting error at {best['forgetting_error']:.0f} %. Train longer "
+            "or with a larger t_mix, or forget fewer classes at once",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return Forgotten(
+        model=forgotten,
+        classes=classes,
+        strength=chosen,
+        sign=best["sign"],
+        seconds=seconds,
+        forgets_codes=best["forgetting_error"] == 100,
+        layers=_report(model, forgotten, scales),
+        candidates=pd.DataFrame(candidates),
+    )
+
+
+def amplitude(
+    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
+) -> dict[str, Tensor]:
+    """η_i = f_F,i / f_R,i (Eq. 6), both Fishers taken on the codes (Eq. 4).
+
+    Args:
+        model: Trained with the codes.
+        codes: One per class, on the model's device.
+        classes: Forget classes.
+
+    Returns:
+        For each trainable parameter a ``float64`` tensor of its shape, without unit.
+    """
+    forgets = torch.isin(
+        codes.labels, torch.tensor(list(classes), device=codes.labels.device)
+    )
+    f_forget, f_remain = (
+        diagonal_fisher(model, codes.images[part], codes.labels[part])
+        for part in (forgets, ~forgets)
+    )
+    # float64: a ratio of squares can leave the range of float32.
+    return {
+        name: (f_forget[name].double() + FLOOR) / (f_remain[name].double() + FLOOR)
+        for name in f_forget
+    }
+
+
+def _report(
+    before: nn.Module, after: nn.Module, alphas: dict[str, float]
+) -> pd.DataFrame:
+    new = dict(after.named_parameters())
+    rows = []
+    for name, old in before.named_parameters():
+        if name in alphas:
+            step = (new[name].detach() - old.detach()).abs().flatten()
+            rows.append(
+                {
+                    "layer": name,
+                    "alpha": alphas[name],
+                    "largest_step": float(step.max()),
+                    "median_step": float(step.median()),
+                    "share_moved": float((step > 0).double().mean()),
+                    "weights": step.numel(),
+                }
+            )
+    return pd.DataFrame(rows)

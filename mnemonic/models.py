@@ -1,0 +1,211 @@
+"""The networks of the paper, a slim one for CPUs, and any of torchvision or timm.
+
+Everything else in this package asks one thing of a network: inputs ``[N, C, H, W]``
+give logits ``[N, K]``.
+
+Example:
+    >>> from mnemonic.sources import load_data
+    >>> model = build_model("mlp", load_data("mnist-5k"), seed=0)
+    >>> sum(p.numel() for p in model.parameters())
+    795010
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, conv1x1
+
+from mnemonic.data import ImageData
+
+
+def build_model(
+    name: str, data: ImageData, *, seed: int = 0, pretrained: bool = False
+) -> nn.Module:
+    """Build a classifier for the classes and the input shape of ``data``.
+
+    Args:
+        name: ``"mlp"`` (the paper's 784-1000-10 with sigmoids), ``"slim-resnet"``
+            (78,000 weights), ``"resnet18"`` (with the 3×3 stem where images are
+            smaller than 64 pixels), any name that torchvision knows, or
+            ``"timm/<name>"`` if timm is installed.
+        data: Gives ``K`` and the input shape.
+        seed: Of the initial weights.
+        pretrained: Start from the weights that torchvision or timm recommends, with a
+            fresh last layer. They are downloaded unless they are cached.
+
+    Returns:
+        The network, in training mode, on the CPU.
+
+    Raises:
+        ValueError: If the name is not known, or the network cannot take the images.
+    """
+    with seeded(seed):
+        if name == "mlp":
+            model = _mlp(data)
+        elif name == "slim-resnet":
+            model = SlimResNet(data.input_shape[0], data.n_classes)
+        elif name.startswith("timm/"):
+            model = _timm(name.removeprefix("timm/"), data, pretrained)
+        else:
+            model = _torchvision(name, data, pretrained)
+    if pretrained and name in ("mlp", "slim-resnet"):
+        raise ValueError(f"there are no pretrained weights of {name!r}")
+    check_outputs(model, torch.zeros(1, *data.input_shape), data.n_classes)
+    return model
+
+
+class SlimResNet(nn.Module):
+    """A ResNet of three basic blocks with 16, 32 and 64 channels."""
+
+    def __init__(self, channels: int, n_classes: int):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        )
+        self.blocks = nn.Sequential(
+            BasicBlock(16, 16), _halving_block(16, 32), _halving_block(32, 64)
+        )
+        self.classifier = nn.Linear(64, n_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``[N, K]`` of inputs ``[N, C, H, W]``."""
+        return self.classifier(self.blocks(self.stem(inputs)).mean((2, 3)))
+
+
+def _halving_block(channels: int, wider: int) -> BasicBlock:
+    shortcut = nn.Sequential(conv1x1(channels, wider, 2), nn.BatchNorm2d(wider))
+    return BasicBlock(channels, wider, stride=2, downsample=shortcut)
+
+
+def _mlp(data: ImageData) -> nn.Module:
+    channels, height, width = data.input_shape
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * height * width, 1000),
+        nn.Sigmoid(),
+        nn.Linear(1000, data.n_classes),
+    )
+
+
+def _torchvision(name: str, data: ImageData, pretrained: bool) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise ValueError(
+            f"unknown model {name!r}; choose 'mlp', 'slim-resnet', 'timm/<name>' or "
+            f"one of torchvision's, such as 'resnet18' or 'vit_b_16'"
+        )
+    if not pretrained:
+        model = torchvision.models.get_model(
+            name, weights=None, num_classes=data.n_classes
+        )
+        channels, height, _ = data.input_shape
+        if isinstance(model, torchvision.models.ResNet) and height < 64:
+            # The 32×32 stem: a 7×7 stride and a pool would leave nothing to look at.
+            width = model.conv1.out_channels
+            model.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out")
+            model.maxpool = nn.Identity()
+        return model
+    model = torchvision.models.get_model(name, weights="DEFAULT")
+    path, last = [(n, m) for n, m in model.named_modules() if type(m) is nn.Linear][-1]
+    fresh = nn.Linear(last.in_features, data.n_classes)
+    model.set_submodule(path, fresh)
+    return model
+
+
+def _timm(name: str, data: ImageData, pretrained: bool) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(
+            f"timm/{name} needs the package timm: pip install timm"
+        ) from error
+    try:
+        return timm.create_model(
+            name,
+            pretrained=pretrained,
+            num_classes=data.n_classes,
+            in_chans=data.input_shape[0],
+        )
+    except RuntimeError as error:
+        raise ValueError(f"timm cannot build {name!r}: {error}") from error
+
+
+def check_outputs(
+    model: nn.Module, inputs: Tensor, n_classes: int | None = None
+) -> Tensor:
+    """Make sure that the network maps ``[N, C, H, W]`` to finite logits ``[N, K]``.
+
+    Args:
+        model: Any classifier. It is run in evaluation mode, without gradients.
+        inputs: Inputs of shape ``[N, C, H, W]``, on the network's device.
+        n_classes: ``K``, where it is known.
+
+    Returns:
+        The logits.
+
+    Raises:
+        ValueError: If it fails, or its output is not ``[N, K]`` or not finite.
+    """
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            logits = model(inputs)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot take inputs of shape "
+            f"{list(inputs.shape)}: {str(error).splitlines()[0]}"
+        ) from error
+    shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits)
+    if not isinstance(logits, Tensor) or (
+        shape != [len(inputs), n_classes or logits.shape[-1]]
+    ):
+        raise ValueError(
+            f"{type(model).__name__} gives {shape} where logits [N, K] = "
+            f"[{len(inputs)}, {n_classes or 'K'}] are needed; wrap it so that it "
+            "returns one row of K logits an image"
+        )
+    if not torch.isfinite(logits).all():
+        raise ValueError(
+            f"{type(model).__name__} gives NaN or infinite logits; its weights are "
+            "damaged or its training diverged: train it again, perhaps with a smaller "
+            "learning rate"
+        )
+    return logits
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode and give each its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, for code that knows no other, and restore it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the network's first parameter is."""
+    return next(model.parameters()).device
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock tells truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
