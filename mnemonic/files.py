@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from mnemonic.splits import ArraySplit
@@ -57,11 +58,17 @@ class FileSplit(Dataset):
 Split = ArraySplit | FileSplit
 
 
+def decode(file: str | Path | BinaryIO) -> Tensor:
+    """Pixels ``[3, H, W]`` (``uint8``, RGB) of an image file, a name or an open one."""
+    with Image.open(file) as image:
+        return v2.functional.pil_to_tensor(image.convert("RGB"))
+
+
 def read_image(path: str | Path, size: int) -> Tensor:
     """Read one image file as RGB, shorter side resized to ``size``, cut to a square.
 
     Args:
-        path: A file that torchvision can decode.
+        path: A file that Pillow can decode.
         size: Side of the square, in pixels.
 
     Returns:
@@ -71,11 +78,11 @@ def read_image(path: str | Path, size: int) -> Tensor:
         ValueError: If the file is missing or cannot be decoded.
     """
     try:
-        image = decode_image(str(path), mode=ImageReadMode.RGB)
-    except RuntimeError as error:
+        image = decode(path)
+    except (OSError, SyntaxError) as error:  # Pillow raises both for damaged files
         raise ValueError(
-            f"cannot read the image {path} ({str(error).splitlines()[0]}); "
-            "it may be cut short: fetch it again or remove it"
+            f"cannot read the image {path} ({error}); it may be cut short: fetch it "
+            "again or remove it"
         ) from error
     if image.shape[1:] == (size, size):
         return image

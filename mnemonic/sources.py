@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import tarfile
 from collections.abc import Callable
@@ -24,10 +25,9 @@ import numpy as np
 import torch
 import torchvision
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from mnemonic.data import ImageData
-from mnemonic.files import Split, file_split
+from mnemonic.files import Split, decode, file_split
 from mnemonic.splits import ArraySplit, stratified
 from mnemonic.storage import cache_folder
 
@@ -192,12 +192,9 @@ def _archive(
                     parts = Path(member.name).parts
                     if len(parts) != 4 or parts[1] not in images or not member.isfile():
                         continue
-                    raw = torch.frombuffer(
-                        bytearray(archive.extractfile(member).read()), dtype=torch.uint8
-                    )
-                    pixels = decode_image(raw, mode=ImageReadMode.RGB)
+                    pixels = decode(archive.extractfile(member))
                     images[parts[1]].append((parts[2], parts[3], pixels))
-        except (tarfile.TarError, EOFError, OSError, RuntimeError) as error:
+        except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
             raise ValueError(f"{path} is damaged ({error}); copy it again") from error
         names = sorted({row[0] for row in images["train"]})
         splits = {}

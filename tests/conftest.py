@@ -1,0 +1,65 @@
+"""Small data, small networks and a cache folder of its own for every test."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import pytest
+import torch
+from torch import nn
+
+import mnemonic as mn
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MNEMONIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MNEMONIC_DATA", raising=False)
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU on this machine")
+    return request.param
+
+
+def blobs(n=120, k=3, shape=(1, 6, 6), seed=0):
+    """Images of ``k`` classes that a linear network can tell apart."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % k
+    images = 0.6 * torch.rand((n, *shape), generator=generator)
+    for c in range(k):  # a bright row a class
+        images[labels == c, :, c, :] += 0.4
+    return images, labels
+
+
+@pytest.fixture
+def data():
+    return mn.ImageData.from_arrays(
+        train=blobs(seed=0), test=blobs(seed=1), class_names=["a", "b", "c"]
+    )
+
+
+@pytest.fixture
+def codes(data):
+    return mn.MnemonicCodes.draw(data, seed=0)
+
+
+@pytest.fixture
+def tiny(data):
+    """A network small enough for a brute force over each weight."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(36, 5), nn.Tanh(), nn.Linear(5, 3)
+        ).eval()
+
+
+@pytest.fixture
+def learned(data, codes):
+    """A network that knows its data and its codes."""
+    model = mn.build_model("mlp", data, seed=1)
+    recipe = mn.Recipe(epochs=60, batch_size=16, learning_rate=0.1)
+    mn.train(model, data, recipe=recipe, codes=codes, t_mix=0.3, seed=0, progress=False)
+    return model
