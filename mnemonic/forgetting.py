@@ -69,8 +69,8 @@ class Forgotten:
             ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
             number of ``weights``.
         candidates: One row a setting tried: ``lambda1``, ``lambda2``, ``sign``, and on
-            the codes ``remaining_accuracy`` and ``forgetting_error`` (percent) and
-            ``remaining_loss`` (nats).
+            the codes ``remaining_accuracy`` and ``forgetting_error`` (percent),
+            ``remaining_loss`` and ``forgetting_loss`` (nats).
     """
 
     model: nn.Module
@@ -99,8 +99,8 @@ def forget(
         codes: One per class, those of the training.
         classes: Indices to forget: at least one, and not all.
         strength: λ1 and λ2. Where missing, chosen on the codes over the paper's
-            grids: largest A_R + E_F, ties broken by the smallest loss of the
-            remaining codes.
+            grids: largest A_R + E_F there, ties broken by the smallest loss
+            (see ``mnemonic.strengths``).
         sign: +1 or -1; where missing, chosen likewise.
 
     Returns:

@@ -201,8 +201,8 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the network's first parameter is."""
-    return next(model.parameters()).device
+    """Where the network's first parameter is; the CPU for one without any."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def synchronise(device: torch.device) -> None:

@@ -21,7 +21,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,8 +89,6 @@ def _feed(hasher: hashlib._Hash, thing: object) -> None:
         hasher.update(f"{array.dtype}{tuple(array.shape)}".encode())
         # A byte view: numpy has no bfloat16.
         hasher.update(array.reshape(-1).view(torch.uint8).numpy().data)
-    elif isinstance(thing, np.ndarray):
-        _feed(hasher, torch.from_numpy(np.ascontiguousarray(thing)))
     elif dataclasses.is_dataclass(thing):
         _feed(hasher, {f.name: getattr(thing, f.name) for f in _fields(thing)})
     elif isinstance(thing, dict):

@@ -1,5 +1,7 @@
 """Small data, small networks and a cache folder of its own for every test."""
 
+import copy
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -56,10 +58,22 @@ def tiny(data):
         ).eval()
 
 
-@pytest.fixture
-def learned(data, codes):
-    """A network that knows its data and its codes."""
+@pytest.fixture(scope="session")
+def _learned():
+    data = mn.ImageData.from_arrays(
+        train=blobs(600, 4, (1, 12, 12)),
+        test=blobs(400, 4, (1, 12, 12), seed=1),
+        class_names=["a", "b", "c", "d"],
+    )
+    codes = mn.MnemonicCodes.draw(data, seed=0)
     model = mn.build_model("mlp", data, seed=1)
-    recipe = mn.Recipe(epochs=60, batch_size=16, learning_rate=0.1)
-    mn.train(model, data, recipe=recipe, codes=codes, t_mix=0.3, seed=0, progress=False)
-    return model
+    recipe = mn.Recipe(epochs=60, batch_size=32, learning_rate=0.02)
+    mn.train(model, data, recipe=recipe, codes=codes, t_mix=0.1, progress=False)
+    return model, data, codes
+
+
+@pytest.fixture
+def learned(_learned):
+    """A network of four classes that knows its data and its codes."""
+    model, data, codes = _learned
+    return copy.deepcopy(model), data, codes

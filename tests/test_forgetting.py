@@ -1,0 +1,309 @@
+import contextlib
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+import mnemonic as mn
+from mnemonic.strengths import GRID, best_row, perturbed, try_strengths
+
+
+def by_hand(model, codes, classes, lambda1, lambda2, sign):
+    """Eq. 4-7 in plain loops over the weights."""
+    parameters = list(model.parameters())
+    squares = []
+    for c in range(len(codes.images)):
+        logits = model(codes.images[c : c + 1])
+        loss = functional.cross_entropy(logits, torch.tensor([c]))
+        gradients = torch.autograd.grad(loss, parameters)
+        squares.append([[v**2 for v in g.flatten().tolist()] for g in gradients])
+    kept = [c for c in range(len(codes.images)) if c not in classes]
+    moved = []
+    for layer, parameter in enumerate(parameters):
+        eta = []
+        for i in range(parameter.numel()):
+            f_forget = sum(squares[c][layer][i] for c in classes) / len(classes)
+            f_remain = sum(squares[c][layer][i] for c in kept) / len(kept)
+            eta.append((f_forget + 1e-30) / (f_remain + 1e-30))
+        alpha = min(lambda1, lambda2 / max(eta))
+        old = parameter.detach().flatten().tolist()
+        moved.append([w + sign * alpha * e for w, e in zip(old, eta, strict=True)])
+    return moved
+
+
+@pytest.mark.parametrize("classes", [[0], [2], [0, 2]])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("lambda1", "lambda2"), [(1e-2, 1e3), (1.0, 0.5)])
+def test_weights_move_by_equations_5_to_7(tiny, codes, classes, sign, lambda1, lambda2):
+    tiny = tiny.double()
+    codes = codes.to(torch.float64)
+    expected = by_hand(tiny, codes, classes, lambda1, lambda2, sign)
+    moved = perturbed(
+        tiny,
+        eta := mn.amplitude(tiny, codes, classes),
+        mn.step_scales(eta, mn.Strength(lambda1, lambda2)),
+        sign,
+    )
+    for values, new in zip(expected, moved.values(), strict=True):
+        assert torch.allclose(
+            new.flatten(), torch.tensor(values, dtype=torch.float64), rtol=1e-9
+        )
+
+
+def test_forget_returns_the_perturbed_network(learned):
+    learned, _, codes = learned
+    strength = mn.Strength(1e-2, 0.1)
+    result = mn.forget(learned, codes, [1], strength=strength, sign=-1)
+    eta = mn.amplitude(learned, codes, [1])
+    moved = perturbed(learned, eta, mn.step_scales(eta, strength), -1)
+    for name, parameter in result.model.named_parameters():
+        assert torch.equal(parameter, moved[name])
+    assert (result.strength, result.sign, result.classes) == (strength, -1, (1,))
+    assert len(result.candidates) == 1
+    assert result.seconds > 0
+
+
+def test_codes_choose_what_forgets(learned):
+    learned, data, codes = learned
+    for c in range(4):
+        result = mn.forget(learned, codes, [c])
+        assert result.forgets_codes
+        before = mn.evaluate(learned, data, [c])
+        after = mn.evaluate(result.model, data, [c])
+        assert after.forgetting_error > 90
+        assert after.remaining_accuracy > before.remaining_accuracy - 2
+        answers = result.model(codes.images).argmax(1)
+        right = answers == codes.labels
+        assert not right[c]
+        assert right.sum() == 3
+        best = result.candidates.query("lambda1 == @result.strength.lambda1")
+        best = best.query("lambda2 == @result.strength.lambda2")
+        best = best.query("sign == @result.sign").iloc[0]
+        total = result.candidates.eval("remaining_accuracy + forgetting_error")
+        assert best.remaining_accuracy + best.forgetting_error == total.max()
+        loss = result.candidates.eval("remaining_loss + forgetting_loss")
+        assert (
+            best.remaining_loss + best.forgetting_loss
+            == loss[total == total.max()].min()
+        )
+        assert len(result.candidates) == 2 * len(GRID) == 98
+
+
+def test_candidates_are_scored_like_networks(learned):
+    """Each row equals what a copy of the network with these weights does."""
+    learned, _, codes = learned
+    eta = mn.amplitude(learned, codes, [2])
+    chosen = [GRID[i] for i in (0, 17, 24, 31, 48)]
+    for row in try_strengths(learned, codes, [2], eta, chosen, (1, -1)):
+        copied = copy.deepcopy(learned)
+        scales = mn.step_scales(eta, mn.Strength(row["lambda1"], row["lambda2"]))
+        with torch.no_grad():
+            for name, p in copied.named_parameters():
+                p += (row["sign"] * scales[name] * eta[name]).float()
+            probabilities = copied(codes.images).double().softmax(1)
+            answers = copied(codes.images).argmax(1)
+        right = (answers == codes.labels).tolist()
+        kept = [0, 1, 3]
+        expected = 100 * sum(right[c] for c in kept) / 3
+        assert row["remaining_accuracy"] == pytest.approx(expected)
+        assert row["forgetting_error"] == 100 * (not right[2])
+        loss = -probabilities.diagonal()[kept].log().mean().item()
+        assert row["remaining_loss"] == pytest.approx(loss, rel=1e-3, abs=1e-5)
+        loss = -probabilities[2, kept].sum().log().item()
+        assert row["forgetting_loss"] == pytest.approx(loss, rel=1e-3, abs=1e-5)
+
+
+def test_given_network_and_codes_are_untouched(data, codes):
+    model = mn.build_model("slim-resnet", data, seed=0).train()
+    before = copy.deepcopy(model.state_dict())
+    images = codes.images.clone()
+    with (
+        pytest.warns(RuntimeWarning)
+        if not _forgets(model, codes)
+        else contextlib.nullcontext()
+    ):
+        result = mn.forget(model, codes, [0])
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(codes.images, images)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    for name, value in result.model.named_buffers():  # BatchNorm's statistics
+        assert torch.equal(value, before[name])
+    assert any(
+        not torch.equal(value, before[name])
+        for name, value in result.model.named_parameters()
+    )
+
+
+def _forgets(model, codes):
+    eta = mn.amplitude(model, codes, [0])
+    rows = try_strengths(model, codes, [0], eta, GRID, (1, -1))
+    return best_row(rows)["forgetting_error"] == 100
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.floats(1e-6, 1.0),
+    st.floats(0.1, 1e5),
+    st.sets(st.integers(0, 4), min_size=1, max_size=4),
+    st.integers(0, 1000),
+)
+def test_lambda2_caps_every_step_and_lambda1_every_scale(l1, l2, classes, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 5))
+        codes = mn.MnemonicCodes(
+            torch.rand(5, 1, 3, 3), tuple("abcde"), seed, "uniform"
+        )
+    eta = mn.amplitude(model, codes, sorted(classes))
+    scales = mn.step_scales(eta, mn.Strength(l1, l2))
+    for name, values in eta.items():
+        assert torch.isfinite(values).all()
+        assert (values > 0).all()
+        assert scales[name] <= l1
+        assert (scales[name] * values).max() <= l2 * (1 + 1e-9)
+        # one of the two caps is reached
+        reached = scales[name] == l1 or math.isclose(
+            (scales[name] * values).max().item(), l2, rel_tol=1e-9
+        )
+        assert reached
+
+
+def test_weights_that_nothing_depends_on_count_as_ratio_one(codes):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 3))
+    with torch.no_grad():
+        model[1].weight[0] = -1.0  # never active on codes in [0, 1]
+        model[1].bias[0] = -1.0
+    eta = mn.amplitude(model, codes, [0])
+    assert (eta["1.weight"][0] == 1).all()
+    assert eta["1.bias"][0] == 1
+
+
+def test_frozen_weights_stay(learned):
+    learned, _, codes = learned
+    learned[1].requires_grad_(False)
+    result = mn.forget(learned, codes, [0], strength=mn.Strength(1e-2, 1.0))
+    assert torch.equal(result.model[1].weight, learned[1].weight)
+    assert not torch.equal(result.model[3].weight, learned[3].weight)
+    assert list(result.layers["layer"]) == ["3.weight", "3.bias"]
+
+
+def test_tied_weights_stay_tied():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(9, 9)
+            self.b = nn.Linear(9, 9)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return self.b(torch.tanh(self.a(x.flatten(1))))
+
+    torch.manual_seed(0)
+    codes = mn.MnemonicCodes(torch.rand(9, 1, 3, 3), tuple("abcdefghi"), 0, "uniform")
+    model = Tied()
+    result = mn.forget(model, codes, [0], strength=mn.Strength(1e-3, 1.0), sign=1)
+    assert result.model.a.weight is result.model.b.weight
+    assert result.model.a.weight is not model.a.weight
+    eta = mn.amplitude(model, codes, [0])
+    scales = mn.step_scales(eta, mn.Strength(1e-3, 1.0))
+    moved = perturbed(model, eta, scales, 1)
+    logits = torch.func.functional_call(model, moved, (codes.images,))
+    assert torch.allclose(result.model(codes.images), logits)
+
+
+def test_report_says_what_moved(learned):
+    learned, _, codes = learned
+    result = mn.forget(learned, codes, [0], strength=mn.Strength(1e-2, 0.2), sign=-1)
+    old = dict(learned.named_parameters())
+    for row in result.layers.itertuples():
+        step = (dict(result.model.named_parameters())[row.layer] - old[row.layer]).abs()
+        assert row.weights == step.numel()
+        assert row.largest_step == step.max().item() <= 0.2 * (1 + 1e-5)
+        assert row.median_step == step.median().item()
+        assert row.share_moved == pytest.approx((step > 0).double().mean().item())
+        assert 0 < row.alpha <= 1e-2
+
+
+def test_several_classes_at_once(learned):
+    learned, _, codes = learned
+    result = mn.forget(learned, codes, [2, 0])
+    assert result.classes == (0, 2)
+    answers = result.model(codes.images).argmax(1)
+    assert answers[0] != 0
+    assert answers[2] != 2
+
+
+def test_no_setting_that_forgets_is_said(data, codes):
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    with torch.no_grad():
+        constant[1].weight.zero_()
+        constant[1].bias.copy_(torch.tensor([1e4, 0.0, 0.0]))
+    constant[1].bias.requires_grad_(False)
+    with pytest.warns(RuntimeWarning, match=r"no setting tried forgets \[0\]"):
+        result = mn.forget(constant, codes, [0], strength=mn.Strength(1e-6, 1e-1))
+    assert not result.forgets_codes
+
+
+def test_outputs_that_overflow_are_no_forgetting():
+    rows = [
+        {
+            "remaining_accuracy": 100.0,
+            "forgetting_error": 100.0,
+            "remaining_loss": math.inf,
+            "forgetting_loss": math.inf,
+        },
+        {
+            "remaining_accuracy": 50.0,
+            "forgetting_error": 0.0,
+            "remaining_loss": 1.0,
+            "forgetting_loss": 1.0,
+        },
+    ]
+    assert best_row(rows) is rows[1]
+    with pytest.raises(ValueError, match="give a smaller strength"):
+        best_row(rows[:1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([], "0 of 3 classes"),
+        ([0, 1, 2], "3 of 3 classes"),
+        ([3], r"class 3 is not in 0\.\.2"),
+        ([-1], r"class -1 is not in 0\.\.2"),
+        ([0.5], r"class 0\.5 is not in"),
+        ([1, 1], "repeat one"),
+    ],
+)
+def test_wrong_forget_sets_are_refused(tiny, codes, classes, message):
+    with pytest.raises(ValueError, match=message):
+        mn.forget(tiny, codes, classes)
+
+
+@pytest.mark.parametrize("value", [0, -1e-3, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["lambda1", "lambda2"])
+def test_wrong_strengths_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is .*; give a finite number above 0"):
+        mn.Strength(**{"lambda1": 1.0, "lambda2": 1.0, name: value})
+
+
+def test_wrong_networks_are_refused(tiny, codes):
+    with pytest.raises(ValueError, match="sign is 0"):
+        mn.forget(tiny, codes, [0], sign=0)
+    with pytest.raises(ValueError, match="where logits"):
+        mn.forget(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), codes, [0])
+    with pytest.raises(ValueError, match="cannot take inputs"):
+        mn.forget(nn.Sequential(nn.Flatten(), nn.Linear(35, 3)), codes, [0])
+    with pytest.raises(ValueError, match="no trainable weight"):
+        mn.forget(tiny.requires_grad_(False), codes, [0])
+    with torch.no_grad():
+        tiny[1].bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        mn.forget(tiny, codes, [0])

@@ -1,0 +1,201 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import mnemonic as mn
+from mnemonic.storage import cache_folder
+
+QUICK = mn.Recipe(epochs=3, batch_size=16)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_training_learns_images_and_codes(learned):
+    model, data, codes = learned
+    assert mn.evaluate(model, data, [0]).accuracy > 90
+    assert model(codes.images).argmax(1).tolist() == [0, 1, 2, 3]
+    assert not model.training
+
+
+def test_the_loop_is_plain_sgd(data):
+    """The same steps, taken by hand from the definition of SGD with momentum."""
+    recipe = mn.Recipe(epochs=2, batch_size=1000, schedule="cosine")
+    model = mn.build_model("mlp", data, seed=0)
+    by_hand = mn.build_model("mlp", data, seed=0)
+    history = mn.train(model, data, recipe=recipe, progress=False)
+    x, y = data.inputs(data.train), data.train.labels
+    velocity = [torch.zeros_like(p) for p in by_hand.parameters()]
+    losses = []
+    for step in range(2):
+        rate = 0.01 * 0.5 * (1 + math.cos(math.pi * step / 2))
+        loss = nn.functional.cross_entropy(by_hand(x), y)
+        losses.append(loss.item())
+        gradients = torch.autograd.grad(loss, list(by_hand.parameters()))
+        with torch.no_grad():
+            for p, g, v in zip(by_hand.parameters(), gradients, velocity, strict=True):
+                v.mul_(0.9).add_(g + 5e-4 * p)
+                p.sub_(rate * v)
+    assert torch.allclose(weights(model), weights(by_hand), atol=1e-6)
+    assert history.losses == pytest.approx(losses, rel=1e-5)
+
+
+def test_t_mix_of_one_shows_codes_only(data, codes):
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.inputs = nn.Linear(36, 3), []
+
+        def forward(self, x):
+            if self.training:
+                self.inputs.append(x.detach())
+            return self.inner(x.flatten(1))
+
+    model = Seen()
+    mn.train(model, data, recipe=QUICK, codes=codes, t_mix=1.0, progress=False)
+    seen = torch.cat(model.inputs).unique(dim=0)
+    assert torch.equal(seen, codes.images.unique(dim=0))
+
+
+def test_the_same_seed_gives_the_same_bits(data, codes):
+    def run(seed):
+        model = mn.build_model("mlp", data, seed=0)
+        torch.manual_seed(torch.randint(1000, ()).item())  # must not matter
+        mn.train(
+            model, data, recipe=QUICK, codes=codes, t_mix=0.5, seed=seed, progress=False
+        )
+        return weights(model)
+
+    assert torch.equal(run(0), run(0))
+    assert not torch.equal(run(0), run(1))
+
+
+def test_test_and_validation_images_are_not_read(data, codes):
+    class Forbidden:
+        def __len__(self):
+            raise AssertionError("read")
+
+        labels = pixels = property(lambda self: 1 / 0)
+
+        def to(self, device):
+            return self
+
+    blind = replace(data, validation=Forbidden())
+    mn.train(
+        mn.build_model("mlp", data),
+        blind,
+        recipe=QUICK,
+        codes=codes,
+        t_mix=0.1,
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"t_mix": 1.5}, r"t_mix is 1\.5; .* in \[0, 1\]"),
+        ({"t_mix": -0.1}, "t_mix is -0.1"),
+        ({"t_mix": math.nan}, "t_mix is nan"),
+        ({"t_mix": "0.1"}, "t_mix is '0.1'"),
+        ({"codes": None}, "there are no codes"),
+        ({"recipe": mn.Recipe(learning_rate=1e30, epochs=5)}, "diverged"),
+    ],
+)
+def test_wrong_settings_are_refused(data, codes, changes, message):
+    settings = {"recipe": QUICK, "codes": codes, "t_mix": 0.1, **changes}
+    with pytest.raises(ValueError, match=message):
+        mn.train(mn.build_model("mlp", data), data, **settings, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("batch_size", 0),
+        ("learning_rate", -1),
+        ("momentum", math.nan),
+        ("weight_decay", math.inf),
+        ("schedule", "step"),
+    ],
+)
+def test_wrong_recipes_are_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        mn.Recipe(**{field: value})
+
+
+def test_network_for_other_data_is_refused(data):
+    with pytest.raises(ValueError, match="where logits"):
+        mn.train(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), data, progress=False)
+
+
+# --- the cache ---------------------------------------------------------------------
+
+
+def fetch(data, drawn, monkeypatch, *, expect_training, **changes):
+    calls = []
+    real = mn.training.train
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(mn.training, "train", counted)
+    settings = {
+        "recipe": QUICK, "codes": drawn, "t_mix": 0.2, "seed": 0, **changes,
+    }  # fmt: skip
+    model = mn.build_model("mlp", data, seed=settings.pop("init", 0))
+    model = mn.trained(model, data, **settings, progress=False)
+    monkeypatch.setattr(mn.training, "train", real)
+    assert bool(calls) == expect_training
+    return weights(model)
+
+
+def test_trained_once_for_the_same_content(data, codes, monkeypatch):
+    first = fetch(data, codes, monkeypatch, expect_training=True)
+    assert torch.equal(fetch(data, codes, monkeypatch, expect_training=False), first)
+    other_codes = mn.MnemonicCodes.draw(data, seed=5)
+    for changes in (
+        {"seed": 1},
+        {"init": 1},
+        {"t_mix": 0.3},
+        {"recipe": mn.Recipe(epochs=4, batch_size=16)},
+        {"codes": other_codes},
+    ):
+        other = fetch(data, codes, monkeypatch, expect_training=True, **changes)
+        assert not torch.equal(other, first)
+    fetch(data.without([2]), codes, monkeypatch, expect_training=True)
+    monkeypatch.setattr(mn.training, "source_digest", lambda *names: "edited")
+    fetch(data, codes, monkeypatch, expect_training=True)
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "foreign", "other network"])
+def test_damaged_checkpoint_is_made_again(data, codes, monkeypatch, damage):
+    first = fetch(data, codes, monkeypatch, expect_training=True)
+    (path,) = (cache_folder() / "checkpoints").glob("*.safetensors")
+    whole = path.read_bytes()
+    if damage == "other network":
+        save_file({"weight": torch.zeros(2)}, path)
+    else:
+        content = {"empty": b"", "truncated": whole[:-7], "foreign": b"\x80\x04K\x01."}
+        path.write_bytes(content[damage])
+    with pytest.warns(RuntimeWarning, match="is damaged .* will be made again"):
+        again = fetch(data, codes, monkeypatch, expect_training=True)
+    assert torch.equal(again, first)
+    assert path.with_name(path.name + ".damaged").exists()
+
+
+def test_interrupted_training_leaves_no_checkpoint(data, codes, monkeypatch):
+    def interrupt(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mn.MnemonicCodes, "substitute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(data, codes, monkeypatch, expect_training=True)
+    assert not list((cache_folder() / "checkpoints").glob("*.safetensors"))
