@@ -1,1 +1,245 @@
-"""Figures."""
+"""Figures: one style, and the same colours for the same things throughout the book.
+
+Every function draws data on a given ``ax``; none shows or saves. Figures keep an opaque
+white ground, so that they read the same in a dark page.
+
+Example:
+    >>> import matplotlib.pyplot as plt
+    >>> style()
+    >>> fig, ax = plt.subplots()
+    >>> class_bars([90, 95], [91, 2], ["cat", "dog"], classes=[1], ax=ax)
+    >>> plt.close(fig)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's palette: told apart with every common colour vision.
+FORGET = "#D55E00"
+REMAINING = "#0072B2"
+CODES = "#9B4F88"
+PAPER = "#009E73"
+NEUTRAL = "#6E6E6E"
+WIDTH = 6.4  # inches; at 390 px a 10 pt letter is still 6 px high
+
+
+def style() -> None:
+    """Set the book's style; once at the top of a notebook."""
+    plt.rcdefaults()
+    plt.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 3.4),
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "savefig.dpi": 200,  # twice the pixels, for dense screens
+            "font.size": 11,
+            "axes.titlesize": 11,
+            "axes.labelsize": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E3E3E3",
+            "grid.linewidth": 0.8,
+            "legend.frameon": False,
+            "image.cmap": "gray",
+            "lines.linewidth": 2,
+        }
+    )
+    try:  # in a notebook, inline figures choose their own resolution
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
+    except (ImportError, AttributeError):
+        pass
+
+
+def image_grid(
+    images: Tensor,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 10,
+    highlight: Sequence[int] = (),
+) -> Figure:
+    """Images side by side.
+
+    Args:
+        images: Shape ``[N, C, H, W]``; values outside [0, 1] are clipped.
+        titles: One a picture.
+        columns: Pictures a row.
+        highlight: Pictures to frame in the forget colour.
+
+    Returns:
+        The figure.
+    """
+    rows = -(-len(images) // columns)
+    size = WIDTH / columns
+    title_room = 0.24 if titles is not None else 0.05
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, rows * (size + title_room)), squeeze=False
+    )
+    for i, ax in enumerate(axes.flat):
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        for spine in ax.spines.values():
+            spine.set(visible=i in highlight, color=FORGET, linewidth=3)
+        if i >= len(images):
+            ax.set_axis_off()
+            continue
+        picture = images[i].clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu().numpy()
+        ax.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
+        if titles is not None:
+            ax.set_title(titles[i], color=FORGET if i in highlight else "black")
+    return fig
+
+
+def class_bars(
+    before: Sequence[float] | Tensor,
+    after: Sequence[float] | Tensor,
+    class_names: Sequence[str],
+    classes: Sequence[int],
+    ax: Axes,
+) -> None:
+    """Accuracy of each class before (outline) and after (filled) forgetting.
+
+    Args:
+        before: Percent, shape ``[K]``.
+        after: Percent, shape ``[K]``.
+        class_names: The ``K`` names.
+        classes: Forget classes.
+        ax: Where to draw.
+    """
+    where = np.arange(len(class_names))
+    colours = [FORGET if c in classes else REMAINING for c in where]
+    ax.bar(where, np.asarray(after), 0.7, color=colours)
+    ax.bar(where, np.asarray(before), 0.7, fill=False, edgecolor="black", linewidth=1.2)
+    ax.set(xticks=where, xlabel="class", ylabel="test accuracy (%)", ylim=(0, 105))
+    long = max(map(len, class_names)) > 3
+    ax.set_xticklabels(
+        class_names, rotation=45 if long else 0, ha="right" if long else "center"
+    )
+    ax.grid(axis="x", visible=False)
+    for handle in (
+        {"color": REMAINING, "label": "remaining, after"},
+        {"color": FORGET, "label": "forgotten, after"},
+        {"fill": False, "edgecolor": "black", "label": "before"},
+    ):
+        ax.bar([0], [0], **handle)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=3)
+
+
+def sweep(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    ax: Axes,
+    *,
+    color: str,
+    label: str | None = None,
+    log_x: bool = False,
+) -> None:
+    """A line through the means, a dot for every run, a band of one deviation.
+
+    Args:
+        frame: One row a run.
+        x: Column of the setting.
+        y: Column of the result.
+        ax: Where to draw.
+        color: Of line, dots and band.
+        label: For the legend.
+        log_x: Logarithmic horizontal axis.
+    """
+    groups = frame.groupby(x)[y]
+    mean, sd = groups.mean(), groups.std().fillna(0)
+    ax.plot(mean.index, mean, color=color, label=label)
+    ax.fill_between(mean.index, mean - sd, mean + sd, color=color, alpha=0.18, lw=0)
+    ax.plot(frame[x], frame[y], "o", color=color, markersize=4, alpha=0.75)
+    if log_x:
+        ax.set_xscale("log")
+
+
+def confusion(
+    counts: Tensor, class_names: Sequence[str], ax: Axes, classes: Sequence[int] = ()
+) -> None:
+    """A confusion matrix in percent of each true class; forget classes in colour.
+
+    Args:
+        counts: Shape ``[K, K]``; row: true class, column: answer.
+        class_names: The ``K`` names.
+        ax: Where to draw.
+        classes: Forget classes.
+    """
+    percent = (100 * counts / counts.sum(1, keepdim=True)).numpy()
+    sns.heatmap(
+        percent, ax=ax, cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,
+        annot=True, fmt=".0f", annot_kws={"size": 9},
+        xticklabels=class_names, yticklabels=class_names,
+    )  # fmt: skip
+    ax.set(xlabel="answer", ylabel="true class")
+    ax.tick_params(length=0, rotation=0)
+    for c in classes:
+        ax.get_yticklabels()[c].set(color=FORGET, fontweight="bold")
+
+
+def layer_steps(layers: pd.DataFrame, ax: Axes) -> None:
+    """Largest and median step of each layer, on a logarithmic axis.
+
+    Args:
+        layers: ``Forgotten.layers``.
+        ax: Where to draw.
+    """
+    where = np.arange(len(layers))[::-1]
+    ax.hlines(where, layers["median_step"], layers["largest_step"], color="#BBBBBB")
+    ax.plot(layers["median_step"], where, "o", color=NEUTRAL, label="median step")
+    ax.plot(layers["largest_step"], where, "D", color=FORGET, label="largest step")
+    ax.set(xscale="log", xlabel="step of a weight, absolute", yticks=where)
+    ax.set_yticklabels(layers["layer"])
+    ax.set_ylim(-0.6, len(layers) - 0.4)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2)
+
+
+def heat(table: pd.DataFrame, ax: Axes, *, label: str, fmt: str = ".0f") -> None:
+    """A table of numbers as a heat map, such as a score over λ1 and λ2.
+
+    Args:
+        table: Rows and columns are the settings, in the order to show.
+        ax: Where to draw.
+        label: What the numbers are, with the unit.
+        fmt: Of the numbers in the cells.
+    """
+    sns.heatmap(
+        table, ax=ax, cmap="cividis", annot=True, fmt=fmt, annot_kws={"size": 9},
+        cbar_kws={"label": label},
+    )  # fmt: skip
+    ax.tick_params(length=0, rotation=0)
+
+
+def weight_map(
+    values: Tensor, ax: Axes, *, title: str, decades: float = 4.0, color: str = "magma"
+) -> None:
+    """A map of positive values, such as a Fisher, on a logarithmic colour scale.
+
+    Args:
+        values: Shape ``[H, W]``.
+        ax: Where to draw.
+        title: Of the panel.
+        decades: Orders of magnitude below the largest value that are told apart.
+        color: Name of a colour map.
+    """
+    array = values.cpu().numpy()
+    norm = LogNorm(array.max() / 10**decades, array.max(), clip=True)
+    picture = ax.imshow(array, cmap=color, norm=norm, interpolation="nearest")
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.grid(False)
+    ax.figure.colorbar(picture, ax=ax, fraction=0.046, pad=0.04)

@@ -1,0 +1,107 @@
+"""Show the executed copy of each notebook, under the name of the clean one.
+
+Also repairs what other extensions get wrong: thebe's scripts, which declare their
+constants twice; the role of bibliography entries, which no longer exists in ARIA;
+sphinx-exercise's handlers, which singlehtml takes away from html; and the 20 MB of
+MathJax that no page asks for.
+"""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+MATHJAX_NEEDED = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts", "ui")
+
+
+def _copy_of(app, docname):
+    folder = os.environ.get("MNEMONIC_EXECUTED")
+    if not folder or not docname.startswith("notebooks/"):
+        return None
+    return Path(folder) / f"{docname.removeprefix('notebooks/')}.ipynb"
+
+
+def show_executed(app, docname, source):
+    copy = _copy_of(app, docname)
+    if copy is None:
+        return
+    if copy.exists():
+        source[0] = copy.read_text(encoding="utf-8")
+    else:
+        logger.warning("%s has no executed copy %s", docname, copy, location=docname)
+
+
+def outdated(app, env, added, changed, removed):
+    stale = []
+    for docname in env.found_docs:
+        copy = _copy_of(app, docname)
+        read = env.all_docs.get(docname)  # microseconds since the epoch
+        if copy and copy.exists() and read and copy.stat().st_mtime * 1e6 > read:
+            stale.append(docname)
+    return stale
+
+
+def page_context(app, pagename, templatename, context, doctree):
+    context["script_files"] = [
+        s for s in context.get("script_files", []) if "thebe" not in str(s)
+    ]
+    copy = _copy_of(app, pagename)
+    if copy and copy.exists() and context.get("body"):
+        facts = json.loads(copy.read_text(encoding="utf-8"))["metadata"]["mnemonic"]
+        line = " · ".join(
+            [
+                f"profile {facts['profile']}",
+                facts["device"],
+                f"{facts['seconds']} s",
+                f"torch {facts['torch']}",
+                f"Python {facts['python']}",
+                facts["commit"],
+                facts["date"][:10],
+            ]
+        )
+        context["body"] += f'<p class="made-by">This page was run with: {line}</p>'
+
+
+def repair_roles(app, exception):
+    if exception or app.builder.name not in ("html", "singlehtml"):
+        return
+    out = Path(app.outdir)
+    for page in out.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        fixed = text.replace('role="doc-biblioentry"', 'role="listitem"')
+        fixed = re.sub(r"<script>[^<]*thebe[^<]*</script>", "", fixed)
+        if fixed != text:
+            page.write_text(fixed, encoding="utf-8")
+
+
+def prune_mathjax(app, exception):
+    for script in Path(app.outdir).rglob("tex-chtml.js"):
+        folder = script.parent
+        for path in sorted(folder.rglob("*"), reverse=True):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not name.startswith(MATHJAX_NEEDED):
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                shutil.rmtree(path)
+
+
+def merge_exercise_handlers(app):
+    handlers = getattr(app.registry, "translation_handlers", {})
+    html = handlers.setdefault("html", {})
+    html.update(
+        {k: v for k, v in handlers.get("singlehtml", {}).items() if k not in html}
+    )
+
+
+def setup(app):
+    app.connect("builder-inited", merge_exercise_handlers)
+    app.connect("source-read", show_executed, priority=1)
+    app.connect("env-get-outdated", outdated)
+    app.connect("html-page-context", page_context, priority=900)
+    app.connect("build-finished", repair_roles)
+    app.connect("build-finished", prune_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
