@@ -161,8 +161,9 @@ def run_grid(
 
     Args:
         function: Gives one result (a dict) or several (a list of dicts) of plain
-            values. Its source is part of each cell's key, so that an edited
-            function is run anew; what it takes from elsewhere should be in the setting.
+            values. Its source, and that of the functions of the same module that it
+            calls, is part of each cell's key, so that an edited function is run anew;
+            every other value that it depends on belongs into the setting.
         settings: Keyword arguments, plain values.
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
@@ -175,7 +176,7 @@ def run_grid(
         result; in the order of settings, then seeds.
     """
     cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
-    source = textwrap.dedent(inspect.getsource(function))
+    source = _sources(function)
     package = source_digest(*(p.stem for p in _package_files()))
     paths = [
         cache_folder()
@@ -219,6 +220,22 @@ def mean_sd(
         columns[value] = groups[value].mean()
         columns[f"{value}_sd"] = groups[value].std()
     return pd.DataFrame({**columns, "n": groups.size()}).reset_index()
+
+
+def _sources(function: Callable) -> dict[str, str]:
+    """Source of a function, and of those of its module that it calls, by name."""
+    found, open_ends = {}, [function]
+    while open_ends:
+        f = open_ends.pop()
+        if f.__qualname__ not in found:
+            found[f.__qualname__] = textwrap.dedent(inspect.getsource(f))
+            named = (f.__globals__.get(name) for name in f.__code__.co_names)
+            open_ends += [
+                g
+                for g in named
+                if inspect.isfunction(g) and g.__module__ == f.__module__
+            ]
+    return found
 
 
 def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> list[dict]:

@@ -81,7 +81,7 @@ def chosen_notebooks(root: Path, profile: str, only: list[str]) -> list[Path]:
         raise ValueError(
             f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}"
         )
-    every = sorted((root / "notebooks").glob("*.ipynb"))
+    every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
     named = [n for n in every if not only or n.name.startswith(tuple(only))]
     if not named:
         raise ValueError(
@@ -109,7 +109,7 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
     Args:
         notebook: The clean notebook.
         root: The repository; the kernel's working folder.
-        build: Where executed copies and the cache live.
+        build: Where executed copies live.
         profile: Name of the profile.
 
     Returns:
@@ -123,7 +123,7 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
             return True
         print(f"running {notebook.name} ({profile}) …", flush=True)
         started = time.monotonic()
-        aside = copy.with_name(f".{copy.name}.part")
+        aside = copy.with_name(f".{copy.stem}.part.ipynb")
         try:
             error = _papermill(notebook, aside, root, build, profile)
             seconds = time.monotonic() - started
@@ -145,7 +145,6 @@ def _papermill(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    os.environ.setdefault("MNEMONIC_CACHE", str(build / "cache"))
     os.environ["TQDM_DISABLE"] = "1"  # each step of a bar would be a line of the page
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     try:
@@ -238,7 +237,7 @@ def render(root: Path, build: Path, profile: str, builder: str = "html") -> bool
     Returns:
         Whether the pages are up to date. The old ones stay if the render fails.
     """
-    copies = sorted((build / "executed" / profile).glob("*.ipynb"))
+    copies = sorted((build / "executed" / profile).glob("[!.]*.ipynb"))
     sources = [f for name in SOURCES for f in _files(root / name)]
     key = _digest(root, [*sources, *copies], extra=[profile])
     final, aside = build / builder, build / f"render-{builder}"
@@ -248,7 +247,8 @@ def render(root: Path, build: Path, profile: str, builder: str = "html") -> bool
             print(f"nothing changed: {final / 'index.html'}")
             return True
         shutil.rmtree(aside, ignore_errors=True)
-        command = [sys.executable, "-m", "jupyter_book", "build", str(root)]
+        jupyter_book = Path(sys.executable).with_name("jupyter-book")
+        command = [str(jupyter_book), "build", str(root)]
         command += ["-W", "-n", "--keep-going", "--path-output", str(aside)]
         command += ["--builder", builder]
         print(f"rendering ({builder}) …", flush=True)

@@ -29,7 +29,7 @@ from filelock import FileLock
 from lightning.fabric import Fabric
 from torch import nn
 from torch.nn import functional
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData

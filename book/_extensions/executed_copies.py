@@ -2,7 +2,7 @@
 
 Also repairs what other extensions get wrong: thebe's scripts, which declare their
 constants twice; the role of bibliography entries, which no longer exists in ARIA;
-sphinx-exercise's handlers, which singlehtml takes away from html; and the 20 MB of
+the handlers of html and singlehtml, of which extensions register only one; and the 20 MB of
 MathJax that no page asks for.
 """
 
@@ -91,10 +91,8 @@ def prune_mathjax(app, exception):
 
 def merge_exercise_handlers(app):
     handlers = getattr(app.registry, "translation_handlers", {})
-    html = handlers.setdefault("html", {})
-    html.update(
-        {k: v for k, v in handlers.get("singlehtml", {}).items() if k not in html}
-    )
+    html, single = handlers.get("html", {}), handlers.get("singlehtml", {})
+    handlers["singlehtml"], handlers["html"] = html | single, single | html
 
 
 def setup(app):

@@ -1,0 +1,58 @@
+# Two settings reach every command from the environment: MNEMONIC_DATA, the folder of
+# the data sets, and MNEMONIC_CACHE, where trained networks are kept.
+PYTHON ?= python3
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+BIN := .venv/bin
+READY := .venv/.ready
+PAGES := _build/singlehtml
+PDF := _build/forgetting-in-one-shot.pdf
+
+.DEFAULT_GOAL := help
+.PHONY: help book test full bench pdf clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+book: $(READY) ## Run the notebooks (quick profile) and render the book to _build/html
+	$(BIN)/python -m mnemonic.publish --profile quick
+
+test: $(READY) ## Check the style, then test the package, the notebooks and the project
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/python -m pytest --cov
+
+full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA and a GPU
+	$(BIN)/python -m mnemonic.publish --profile full
+
+bench: $(READY) ## Measure how long forgetting takes
+	$(BIN)/python benchmarks/forgetting.py
+
+pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
+	@test -n "$(CHROMIUM)" || { echo "The PDF is printed with Chromium, which is not here." \
+	  "Install it (Debian, Ubuntu: apt-get install chromium), or name a browser that" \
+	  "takes its options: make pdf CHROMIUM=/path/to/chrome" >&2; exit 1; }
+	$(BIN)/python -m mnemonic.publish --profile quick --builder singlehtml
+	@cp $(PAGES)/book/intro.html $(PAGES)/book.html # its links start from this folder
+	"$(CHROMIUM)" --headless $$([ "$$(id -u)" != 0 ] || echo --no-sandbox) --disable-gpu \
+	  --no-pdf-header-footer --generate-pdf-document-outline \
+	  --virtual-time-budget=60000 --print-to-pdf=$(PDF) "file://$(CURDIR)/$(PAGES)/book.html"
+	@test -s $(PDF) && echo "the PDF: $(PDF)"
+
+clean: ## Remove what was built; .venv and trained networks (in the cache folder) stay
+	rm -rf _build .coverage .pytest_cache .ruff_cache .hypothesis
+
+# One set-up at a time, where flock is there; the second finds the work done.
+$(READY): pyproject.toml
+	@exec 9<pyproject.toml; ! command -v flock >/dev/null || flock 9; \
+	[ ! $@ -nt pyproject.toml ] || exit 0; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The book needs Python 3.11 or newer, and $(PYTHON) is not." \
+	  "Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "$(PYTHON) cannot make virtual environments." \
+	  "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; \
+	echo "setting up .venv: some minutes, and several GB (PyTorch) …"; \
+	$(PYTHON) -m venv .venv && \
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[book,test]' && \
+	touch $@
