@@ -38,13 +38,8 @@ def texts(artists):
 
 def bars(ax):
     """The bars drawn one a class: outlines first, then what is filled, by place."""
-    patches = [p for p in ax.patches if isinstance(p, Rectangle)]
-    assert all(p.get_width() > 0 for p in patches)
-    wide = [p for p in patches if p.get_height() and p.get_width() == 0.7]
-    return (
-        [p for p in wide if not p.get_fill()],
-        [p for p in wide if p.get_fill()],
-    )
+    wide = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_width() == 0.7]
+    return [p for p in wide if not p.get_fill()], [p for p in wide if p.get_fill()]
 
 
 DRAWN = {
@@ -313,7 +308,7 @@ def test_map_of_weights_tells_the_asked_decades_apart(ax):
     (picture,) = ax.images
     norm = picture.norm
     assert (norm.vmin, norm.vmax) == pytest.approx((1e-2, 1.0))
-    assert norm(np.array([1.0, 1e-1, 1e-2])) == pytest.approx([1, 0.5, 0])
+    assert np.allclose(norm(np.array([1.0, 1e-1, 1e-2])), [1, 0.5, 0])
     below = picture.cmap(norm(np.array([1e-3, 1e-9, 0.0])))
     assert np.allclose(below, picture.cmap(0.0))  # clipped, neither blank nor an error
     assert np.allclose(np.asarray(picture.get_array()), values)
