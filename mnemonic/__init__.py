@@ -5,7 +5,7 @@ Example:
     >>> data = mn.load_data("mnist-5k")
     >>> codes = mn.MnemonicCodes.draw(data, seed=0)
     >>> model = mn.build_model("mlp", data, seed=0)
-    >>> recipe = mn.Recipe(epochs=2)
+    >>> recipe = mn.Recipe(epochs=10, learning_rate=0.05)
     >>> history = mn.train(
     ...     model, data, codes=codes, t_mix=0.1, recipe=recipe, seed=0, progress=False
     ... )

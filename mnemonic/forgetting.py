@@ -15,8 +15,13 @@ Example:
     >>> from mnemonic.codes import MnemonicCodes
     >>> from mnemonic.models import build_model
     >>> from mnemonic.sources import load_data
+    >>> from mnemonic.training import Recipe, train
     >>> data = load_data("mnist-5k")
     >>> codes, model = MnemonicCodes.draw(data), build_model("mlp", data)
+    >>> recipe = Recipe(epochs=10, learning_rate=0.05)
+    >>> history = train(
+    ...     model, data, recipe=recipe, codes=codes, t_mix=0.1, progress=False
+    ... )
     >>> result = forget(model, codes, [3], strength=Strength(1e-3, 10.0))
     >>> list(result.layers["layer"])
     ['1.weight', '1.bias', '3.weight', '3.bias']
@@ -105,7 +110,8 @@ def forget(
 
     Returns:
         The new network with its report. Its ``forgets_codes`` is false, and a
-        ``RuntimeWarning`` is given, where no setting tried forgets on the codes.
+        ``RuntimeWarning`` is given, where no setting tried forgets on the codes; there
+        is a ``RuntimeWarning`` as well where the network did not know them before.
 
     Raises:
         ValueError: If the classes, the codes or the network do not fit.
@@ -114,8 +120,17 @@ def forget(
         raise ValueError(f"sign is {sign!r}; give +1, -1, or None to have it chosen")
     device = device_of(model)
     codes = codes.to(device)
-    check_outputs(model, codes.images, len(codes.images))
+    logits = check_outputs(model, codes.images, len(codes.images))
     classes = checked_classes(classes, len(codes.images))
+    unknown = [c for c in classes if logits[c].argmax() != c]
+    if unknown:
+        warnings.warn(
+            f"the network does not know the codes of {unknown} in the first place: it "
+            "was trained without them, or not long enough, or has forgotten them. "
+            "What they choose is not worth much; train with these codes",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     synchronise(device)
     started = time.perf_counter()
     eta = amplitude(model, codes, classes)

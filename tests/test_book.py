@@ -1,0 +1,470 @@
+import contextlib
+import io
+import itertools
+import json
+import re
+import statistics
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from mnemonic import publish
+
+ROOT = Path(__file__).parents[1]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ORDER = [Path(page).name for page in PAGES if page.startswith("notebooks/")]
+HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}
+# Every artefact of the paper that the first six chapters show again.
+ARTEFACTS = {
+    "paper-fig-2", "paper-fig-6", "paper-fig-7", "paper-fig-8", "paper-fig-9",
+    "paper-table-5", "paper-table-7",
+}  # fmt: skip
+
+
+def read(path):
+    """A notebook's cells, with their source as one string."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in cells]
+
+
+def code_of(cells):
+    return [c for c in cells if c["cell_type"] == "code"]
+
+
+def text_of(cells):
+    return "\n\n".join(c["source"] for c in cells if c["cell_type"] == "markdown")
+
+
+def tags(cell):
+    return set(cell["metadata"].get("tags", []))
+
+
+def figure_of(cell):
+    return cell["metadata"].get("mystnb", {}).get("figure", {})
+
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def test_contents_name_every_notebook():
+    assert [path.stem for path in NOTEBOOKS] == ORDER
+
+
+@each_notebook
+def test_notebook_is_clean_and_has_its_parameter(path):
+    cells = read(path)
+    for cell in code_of(cells):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+    (parameters,) = [c for c in cells if "parameters" in tags(c)]
+    assert parameters["source"] == 'profile = "quick"'
+    assert parameters is code_of(cells)[0]
+    assert len({c["id"] for c in cells}) == len(cells)
+
+
+@each_notebook
+def test_cells_are_many_and_short(path):
+    cells = read(path)
+    assert 25 <= len(cells) <= 45
+    visible = [c for c in code_of(cells) if not tags(c) & HIDDEN]
+    lines = [sum(map(bool, c["source"].splitlines())) for c in visible]
+    assert statistics.median(lines) <= 8
+    assert max(lines) <= 30, visible[lines.index(max(lines))]["source"]
+
+
+@each_notebook
+def test_figures_have_name_caption_and_a_text_for_those_who_do_not_see_them(path):
+    cells = read(path)
+    figures = [c for c in cells if figure_of(c)]
+    assert 4 <= len(figures) <= 7
+    for cell in figures:
+        assert re.fullmatch(r"fig-[a-z0-9-]+", figure_of(cell)["name"])
+        assert len(figure_of(cell)["caption"]) >= 40
+        alt = cell["metadata"]["mystnb"]["image"]["alt"]
+        assert len(alt) >= 40, alt
+        assert alt != figure_of(cell)["caption"]
+    for cell in code_of(cells):
+        assert ("plt.show()" in cell["source"]) == bool(figure_of(cell)), cell["source"]
+
+
+def test_names_are_used_once_in_the_book():
+    named = Counter()
+    for path in NOTEBOOKS:
+        cells = read(path)
+        named.update(figure_of(c)["name"] for c in cells if figure_of(c))
+        named.update(re.findall(r"^:label: (\S+)$", text_of(cells), flags=re.M))
+        named.update(re.findall(r"^\((\S+)\)=$", text_of(cells), flags=re.M))
+        named.update(re.findall(r"\$\$ \(([\w-]+)\)", text_of(cells)))
+    assert len(named) > 30
+    assert [name for name, n in named.items() if n > 1] == []
+
+
+@each_notebook
+def test_exercises_have_folded_solutions(path):
+    text = text_of(read(path))
+    exercises = re.findall(r"^```\{exercise\}\n:label: (\S+)$", text, flags=re.M)
+    solutions = re.findall(
+        r"^```\{solution\} (\S+)\n:class: dropdown\n\n\S", text, flags=re.M
+    )
+    assert 2 <= len(exercises) <= 4
+    assert solutions == exercises
+    assert text.count("{exercise}") == text.count("{solution}") == len(exercises)
+
+
+@each_notebook
+def test_chapter_ends_with_a_summary_and_the_way_on(path):
+    text = text_of(read(path))
+    head, _, tail = text.partition("\n## Summary\n")
+    assert "\n## Exercises\n" in head
+    assert 3 <= len(re.findall(r"^- ", tail, flags=re.M)) <= 5
+    following = dict(itertools.pairwise(ORDER)).get(path.stem)
+    if following:
+        assert f"]({following})" in tail
+    opening = text[:1500]
+    for part in ("# ", "**", "You will see", "*Cost:*", "*Before this:*"):
+        assert part in opening
+
+
+# Prose: what is left of Markdown without code, mathematics and roles.
+
+CODE_BLOCKS = ("{math}", "{code", "{eval-rst}", "{include}")
+STRIPPED = [
+    (r"\{glue:text\}`[^`]*`", " GLUED "),
+    (r"\{[\w:]+\}`([^`<]*)(?:<[^`]*>)?`", r" \1 "),
+    (r"`[^`]*`", " CODE "),
+    (r"(?s)\$\$.*?\$\$(?: \([\w-]+\))?", " MATHS "),
+    (r"\$(A_R|E_F)\$", r"\1"),
+    (r"\$[^$]+\$", " MATHS "),
+    (r"\]\([^)]*\)", "]"),
+    (r"\s+", " "),
+]
+
+
+def without_blocks(text):
+    """Lines outside of code blocks, without the fences and options of directives."""
+    kept, directives, block = [], 0, None
+    for line in text.splitlines():
+        fence, rest = re.match(r"(`{3,}|:{3,}|)(.*)", line).groups()
+        rest = rest.strip()
+        if block:
+            block = None if fence == block and not rest else block
+        elif fence and rest.startswith("{") and not rest.startswith(CODE_BLOCKS):
+            directives += 1
+            kept.append(rest.partition("}")[2])
+        elif fence and not rest and directives:
+            directives -= 1
+        elif fence:
+            block = fence
+        elif not re.match(r":[\w-]+:|\(\S+\)=$", line):
+            kept.append(line)
+    assert not block
+    assert not directives
+    return "\n".join(kept)
+
+
+def prose(text):
+    text = without_blocks(text)
+    for pattern, kept in STRIPPED:
+        text = re.sub(pattern, kept, text)
+    return text
+
+
+UNIT = r"(?:percent|points?\b|seconds?\b|s\b|ms\b|minutes?\b|nats\b|times\b)"
+RESULT = r"(?:accurac(?:y|ies)|errors?|A_R|E_F|loss(?:es)?|correlations?|probe)"
+BETWEEN = r"(?:\s(?:is|was|of|at|about|to|from|only|by|a|an|the|has|have|=|:)){0,3}\s"
+TYPED = re.compile(
+    rf"""
+    (?<!at\sleast\s)(?<!at\smost\s)      # a definition, not a finding
+    (?<![\w.,/-]) (?!100(?:\.0)?\s?%)    # everything, by any measure
+    \d[\d,]*(?:\.\d+)?\s?%               # 97.3 %
+    | (?<![\w.,/-]) \d[\d,]*\.\d+\s{UNIT}         # 95.9 points, 0.3 seconds
+    | {RESULT}{BETWEEN}\d[\d,]*\.\d+              # an accuracy of 95.9
+    | (?<![\w.,/=-]) (?<!=\s) \d[\d,]*\.\d+\s(?:\w+\s)?{RESULT}  # 95.9 A_R
+    """,
+    flags=re.X,
+)
+
+
+def typed_results(text):
+    return [m.group() for m in TYPED.finditer(prose(text))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it reaches 97.3 % of them",
+        "it reaches 97.3% of them",
+        "an error of 8 %",
+        "we lose 0.4 points",
+        "we lose 95.9\npoints",
+        "it takes 0.03 seconds",
+        "it takes 0.03 s in all",
+        "the accuracy is 97.3 then",
+        "$E_F$ of 99.8",
+        "at $A_R$ 95.9 and",
+        "a 0.93 correlation",
+        "{glue:text}`a-b:.1f` % and 93.1 %",
+        "```{solution} x\n:class: dropdown\n\nAbout 84.8 % of them.\n```",
+        "```{exercise}\nWhat?\n```\n\nIt is 84.8 %.\n\n```{solution} x\nThat.\n```",
+    ],
+)
+def test_typed_results_are_found(text):
+    assert typed_results(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```{exercise}\n:label: x\n\nWhat?\n```\n\nOf `t`:\n\n```\nx = 97.3 %\n```",
+        "{glue:text}`a-b:.1f` % and {glue:text}`a-c` points",
+        "pixels in [0, 1], 28 by 28, 5,000 of them",
+        "takes $E_F$ to 100, given in percent; 100 % is all",
+        "with $t_\\text{mix}$ = 0.1 the network, `0.5 % of`",
+        "less than a point up to 0.3, and Python 3.11",
+        "$$ 0.5\\,\\% $$ (eq-a)",
+        "```python\nx = 95.9  # points, 3 %\n```",
+        "forgotten well if $E_F$ is at least 95 % and",
+        "Eq. 2 to 7 of 10 classes, 200 epochs, three seeds",
+    ],
+)
+def test_settings_are_not_taken_for_results(text):
+    assert typed_results(text) == []
+
+
+@each_notebook
+def test_no_result_is_typed_into_the_text(path):
+    cells = read(path)
+    assert typed_results(text_of(cells)) == []
+    for cell in cells:  # captions cannot be glued into: they name no result at all
+        assert typed_results(figure_of(cell).get("caption", "")) == []
+
+
+def test_no_result_is_typed_into_the_first_page():
+    assert typed_results((ROOT / "book" / "intro.md").read_text()) == []
+
+
+@each_notebook
+def test_chapter_has_the_length_of_a_lesson(path):
+    words = re.findall(r"[^\W\d_][\w'’-]*", prose(text_of(read(path))))
+    assert 1200 <= len(words) <= 2600
+
+
+# The whole book, run in the smoke profile and rendered, once for the tests below.
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    build = tmp_path_factory.mktemp("book")
+    options = ["--profile", "smoke", "--root", str(ROOT), "--build", str(build)]
+
+    def make():
+        said, complaints = io.StringIO(), io.StringIO()
+        started = time.monotonic()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(complaints),
+        ):
+            patch.setenv("MNEMONIC_CACHE", str(build / "cache"))
+            patch.delenv("MNEMONIC_DATA", raising=False)
+            patch.setenv("TQDM_DISABLE", "1")  # so that they are taken back
+            patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+            code = publish.main(options)
+        return SimpleNamespace(
+            code=code,
+            out=said.getvalue(),
+            err=complaints.getvalue(),
+            seconds=time.monotonic() - started,
+        )
+
+    clean = [path.read_bytes() for path in NOTEBOOKS]
+    first = make()
+    assert first.code == 0, first.err
+    return SimpleNamespace(
+        first=first,
+        again=make(),
+        untouched=clean == [path.read_bytes() for path in NOTEBOOKS],
+        html=build / "html",
+        copies={p.stem: p for p in (build / "executed" / "smoke").glob("*.ipynb")},
+        soup={
+            page.relative_to(build / "html").as_posix(): BeautifulSoup(
+                page.read_text(encoding="utf-8"), "html.parser"
+            )
+            for page in (build / "html").rglob("*.html")
+        },
+    )
+
+
+def body(book, page):
+    return book.soup[f"{page}.html"].find(id="main-content")
+
+
+def test_every_notebook_runs_and_the_book_renders_without_a_warning(book):
+    assert book.first.err == ""
+    for path in NOTEBOOKS:
+        assert f"running {path.name} (smoke)" in book.first.out
+        assert publish.fault_of(book.copies[path.stem]) is None
+    assert book.untouched
+
+
+def test_nothing_is_done_when_nothing_changed(book):
+    assert book.again.code == 0
+    assert book.again.out == f"nothing changed: {book.html / 'index.html'}\n"
+    assert book.again.err == ""
+    assert book.again.seconds < 10
+
+
+def test_every_page_of_the_contents_is_there(book):
+    for page in PAGES:
+        title = body(book, page).find("h1").get_text()
+        assert len(title) > 2
+    assert book.soup["index.html"].find("meta", attrs={"http-equiv": "Refresh"})
+
+
+@pytest.mark.parametrize("chapter", ORDER)
+def test_page_says_what_it_was_run_with_and_hides_the_machinery(book, chapter):
+    main = body(book, f"notebooks/{chapter}")
+    line = main.find(class_="made-by").get_text()
+    assert "profile smoke" in line
+    assert "torch" in line
+    assert "# Parameters" not in main.get_text()
+    assert 'profile = "smoke"' not in main.get_text()
+    assert not main.find_all(class_="stderr")
+    assert len(main.find_all("figure")) >= 4
+
+
+def test_no_page_shows_a_fault(book):
+    signs = r"Traceback \(most recent|Error: |\{glue|\{numref|\{term|\{cite|\[\?\?\]"
+    for name, soup in book.soup.items():
+        if name.startswith("_modules"):
+            continue
+        text = (soup.find(id="main-content") or soup).get_text()
+        for code in soup.find_all(["pre", "code"]):
+            text = text.replace(code.get_text(), "")
+        assert not re.search(signs, text), name
+        assert not soup.find_all(class_=["system-message", "traceback", "problematic"])
+
+
+GLUE = re.compile(r"\{glue:\w*\}`(?:([^`:]+\.ipynb)::)?([^`:]+)(?::[^`]*)?`")
+
+
+def used_glue():
+    """Triples: the page, the notebook that should define the key, the key."""
+    used = []
+    for page in PAGES:
+        path = ROOT / f"{page}.ipynb"
+        path = path if path.exists() else ROOT / f"{page}.md"
+        is_notebook = path.suffix == ".ipynb"
+        text = text_of(read(path)) if is_notebook else path.read_text(encoding="utf-8")
+        for there, glue_key in GLUE.findall(text):
+            assert there or is_notebook, f"{page}: {glue_key} is from no notebook"
+            source = (path.parent / there).resolve() if there else path
+            assert source in NOTEBOOKS, f"{page}: there is no {there}"
+            used.append((page, source.stem, glue_key))
+    return used
+
+
+def test_numbers_in_the_text_are_all_defined_and_all_used(book):
+    used = used_glue()
+    assert len(used) > 50
+    for name, copy in book.copies.items():
+        outputs = [o for c in code_of(read(copy)) for o in c["outputs"]]
+        glued = Counter(
+            o["metadata"]["scrapbook"]["name"]
+            for o in outputs
+            if "scrapbook" in o.get("metadata", {})
+        )
+        wanted = {k for _, source, k in used if source == name}
+        assert wanted - glued.keys() == set(), f"{name} lacks them"
+        assert glued.keys() - wanted == set(), f"nobody uses them, from {name}"
+        assert max(glued.values()) == 1, f"{name} glues a key twice"
+
+
+def test_artefacts_of_the_paper_can_be_linked_to(book):
+    anchors = {
+        tag["id"] for soup in book.soup.values() for tag in soup.find_all(id=True)
+    }
+    assert anchors >= ARTEFACTS
+
+
+def test_pictures_have_a_text(book):
+    n = 0
+    for name, soup in book.soup.items():
+        for picture in soup.find_all("img"):
+            alt = picture.get("alt", "")
+            assert len(alt) >= 10, f"{name}: {picture}"
+            assert not re.search(r"[0-9a-f]{16}|\.(png|svg|jpg)\b", alt), alt
+            n += 1
+    assert n > 4 * len(NOTEBOOKS)
+
+
+LOADED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+    "object": "data",
+}
+NOT_LOADED = {"canonical", "author", "license", "next", "prev", "index"}
+OUTSIDE = re.compile(r"(?:\w+:)?//")
+
+
+def test_pages_load_nothing_from_outside(book):
+    for name, soup in book.soup.items():
+        for tag in soup.find_all(LOADED.keys()):
+            address = tag.get(LOADED[tag.name], "")
+            assert not OUTSIDE.match(address), f"{name}: {tag}"
+            assert not OUTSIDE.search(tag.get("srcset", "")), f"{name}: {tag}"
+        for tag in soup.find_all("link"):
+            if not set(tag["rel"]) & NOT_LOADED:
+                assert not OUTSIDE.match(tag["href"]), f"{name}: {tag}"
+        for tag in soup.find_all("script", src=False):
+            assert not re.search(r"https?://", tag.get_text()), f"{name}: {tag}"
+        for style in [t.get_text() for t in soup.find_all("style")]:
+            assert not re.search(r"(?:url\(|@import)[\s'\"]*(?:https?:)?//", style)
+
+
+def test_style_sheets_load_nothing_from_outside(book):
+    sheets = list(book.html.rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
+        text = re.sub(r"/\*.*?\*/", "", sheet.read_text(encoding="utf-8"), flags=re.S)
+        for address in re.findall(
+            r"url\(\s*['\"]?([^'\")]+)|@import\s*['\"]([^'\"]+)", text
+        ):
+            assert not OUTSIDE.match("".join(address)), sheet.name
+
+
+def test_links_within_the_book_lead_somewhere(book):
+    anchors = {
+        name: {t.get("id") or t.get("name") for t in soup.find_all(True)}
+        for name, soup in book.soup.items()
+    }
+    checked = 0
+    for name, soup in book.soup.items():
+        for link in soup.find_all("a", href=True):
+            parts = urlsplit(link["href"])
+            if parts.scheme or parts.netloc or link["href"] in ("", "#"):
+                continue
+            target = name
+            if parts.path:
+                folder = (book.html / name).parent
+                found = (folder / unquote(parts.path)).resolve()
+                assert found.exists(), f"{name}: {link['href']}"
+                target = found.relative_to(book.html.resolve()).as_posix()
+            if parts.fragment and target in anchors:
+                there = unquote(parts.fragment) in anchors[target]
+                assert there, f"{name}: {link['href']}"
+            checked += 1
+    assert checked > 300
