@@ -184,7 +184,7 @@ TYPED = re.compile(
     rf"""
     (?<!at\sleast\s)(?<!at\smost\s)      # a definition, not a finding
     (?<![\w.,/-]) (?!100(?:\.0)?\s?%)    # everything, by any measure
-    \d[\d,]*(?:\.\d+)?\s?%               # 97.3 %
+    \d[\d,]*(?:\.\d+)?\s?%(?!\sinterval)  # 97.3 %
     | (?<![\w.,/-]) \d[\d,]*\.\d+\s{UNIT}         # 95.9 points, 0.3 seconds
     | {RESULT}{BETWEEN}\d[\d,]*\.\d+              # an accuracy of 95.9
     | (?<![\w.,/=-]) (?<!=\s) \d[\d,]*\.\d+\s(?:\w+\s)?{RESULT}  # 95.9 A_R
@@ -232,6 +232,7 @@ def test_typed_results_are_found(text):
         "$$ 0.5\\,\\% $$ (eq-a)",
         "```python\nx = 95.9  # points, 3 %\n```",
         "forgotten well if $E_F$ is at least 95 % and",
+        "the lower end of the 95 % interval",
         "Eq. 2 to 7 of 10 classes, 200 epochs, three seeds",
     ],
 )
@@ -253,8 +254,7 @@ def test_no_result_is_typed_into_the_first_page():
 
 @each_notebook
 def test_chapter_has_the_length_of_a_lesson(path):
-    words = re.findall(r"[^\W\d_][\w'’-]*", prose(text_of(read(path))))
-    assert 1200 <= len(words) <= 2600
+    assert 1200 <= len(prose(text_of(read(path))).split()) <= 2600
 
 
 # The whole book, run in the smoke profile and rendered, once for the tests below.
@@ -399,10 +399,12 @@ def test_pictures_have_a_text(book):
     n = 0
     for name, soup in book.soup.items():
         for picture in soup.find_all("img"):
-            alt = picture.get("alt", "")
-            assert len(alt) >= 10, f"{name}: {picture}"
+            alt = picture.get("alt")
+            assert alt, f"{name}: {picture}"
             assert not re.search(r"[0-9a-f]{16}|\.(png|svg|jpg)\b", alt), alt
-            n += 1
+            if picture.find_parent("figure"):
+                assert len(alt) >= 40, f"{name}: {picture}"
+                n += 1
     assert n > 4 * len(NOTEBOOKS)
 
 
