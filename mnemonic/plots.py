@@ -238,7 +238,8 @@ def weight_map(
         color: Name of a colour map.
     """
     array = values.cpu().numpy()
-    norm = LogNorm(array.max() / 10**decades, array.max(), clip=True)
+    top = max(float(array.max()), 1e-30)  # an all-zero map is drawn as such
+    norm = LogNorm(top / 10**decades, top, clip=True)
     picture = ax.imshow(array, cmap=color, norm=norm, interpolation="nearest")
     ax.set(xticks=[], yticks=[], title=title)
     ax.grid(False)

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -93,8 +94,9 @@ def chosen_notebooks(root: Path, profile: str, only: list[str]) -> list[Path]:
 
 def key_of(notebook: Path, root: Path, profile: str) -> str:
     """Digest of everything that an executed copy depends on."""
+    # A set: in a checkout, what is installed editable is found in two places.
     versions = sorted(
-        f"{d.name}=={d.version}" for d in importlib.metadata.distributions()
+        {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
     )
     return _digest(
         root,
@@ -155,7 +157,7 @@ def _papermill(
             kernel_name="python3",
             cwd=str(root),
             progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         return _where(aside, f"{error.ename}: {error.evalue}")
@@ -175,7 +177,7 @@ def fault_of(copy: Path) -> str | None:
         error and without a word on stderr.
     """
     last = 0
-    for i, cell in enumerate(json.loads(copy.read_text())["cells"]):
+    for i, cell in _numbered_cells(copy):
         if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
             continue
         count = cell["execution_count"]
@@ -190,8 +192,17 @@ def fault_of(copy: Path) -> str | None:
     return None
 
 
+def _numbered_cells(copy: Path) -> Iterator[tuple[int, dict]]:
+    """Cells with their place in the clean notebook: without those papermill added."""
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = json.loads(copy.read_text())["cells"]
+    return enumerate(
+        c for c in cells if not added & set(c["metadata"].get("tags", []))
+    )
+
+
 def _where(copy: Path, error: str) -> str:
-    for i, cell in enumerate(json.loads(copy.read_text())["cells"]):
+    for i, cell in _numbered_cells(copy):
         outputs = cell.get("outputs", [])
         if any(output["output_type"] == "error" for output in outputs):
             first = "".join(cell["source"]).strip().splitlines()[0]

@@ -165,7 +165,7 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
         raise ValueError(
             f"the record {path} is damaged ({error}); restore it from the repository"
         ) from error
-    return pd.read_csv(path), facts
+    return pd.read_csv(path, float_precision="round_trip"), facts
 
 
 def _commit() -> str:
@@ -177,7 +177,7 @@ def _commit() -> str:
             capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "--", str(here)],
+            [*git, "status", "--porcelain", "--", str(here)],
             capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

@@ -275,6 +275,7 @@ def book(tmp_path_factory):
         ):
             patch.setenv("MNEMONIC_CACHE", str(build / "cache"))
             patch.delenv("MNEMONIC_DATA", raising=False)
+            patch.delenv("MNEMONIC_RESULTS", raising=False)
             patch.setenv("TQDM_DISABLE", "1")  # so that they are taken back
             patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
             code = publish.main(options)

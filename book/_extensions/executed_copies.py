@@ -1,9 +1,9 @@
 """Show the executed copy of each notebook, under the name of the clean one.
 
-Also repairs what other extensions get wrong: thebe's scripts, which declare their
-constants twice; the role of bibliography entries, which no longer exists in ARIA;
-the handlers of html and singlehtml, of which extensions register only one; and the 20 MB of
-MathJax that no page asks for.
+Also repairs what other packages get wrong: thebe's scripts, which declare their
+constants twice; names and roles of page parts that a screen reader stumbles over; the
+handlers of html and singlehtml, of which extensions register only one; and the 20 MB
+of MathJax that no page asks for.
 """
 
 import json
@@ -15,6 +15,23 @@ from pathlib import Path
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+REPAIRS = (
+    # thebe's settings, left behind when its script is dropped
+    (r"<script>[^<]*thebe[^<]*</script>", ""),
+    # a role that no longer exists in ARIA
+    (r'role="doc-biblioentry"', 'role="listitem"'),
+    # labels that hide the text that is there to be read
+    (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    (r'(search-button-field[^>]*?) aria-label="Search"', r"\1"),
+    (r'(<i class="theme-switch [^>]*?)\s+title="[^"]*"', r'\1 aria-hidden="true"'),
+    # the logo lies outside every landmark
+    (
+        r'<div class="sidebar-primary-item">(\s*<a class="navbar-brand)',
+        r'<div class="sidebar-primary-item" role="navigation" aria-label="Home">\1',
+    ),
+    # pandas heads its empty corner
+    (r'<th class="(blank[^"]*)"\s*>&nbsp;</th>', r'<td class="\1"></td>'),
+)
 MATHJAX_NEEDED = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts", "ui")
 
 
@@ -66,14 +83,14 @@ def page_context(app, pagename, templatename, context, doctree):
         context["body"] += f'<p class="made-by">This page was run with: {line}</p>'
 
 
-def repair_roles(app, exception):
+def repair_pages(app, exception):
     if exception or app.builder.name not in ("html", "singlehtml"):
         return
-    out = Path(app.outdir)
-    for page in out.rglob("*.html"):
+    for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        fixed = text.replace('role="doc-biblioentry"', 'role="listitem"')
-        fixed = re.sub(r"<script>[^<]*thebe[^<]*</script>", "", fixed)
+        fixed = text
+        for pattern, replacement in REPAIRS:
+            fixed = re.sub(pattern, replacement, fixed)
         if fixed != text:
             page.write_text(fixed, encoding="utf-8")
 
@@ -100,6 +117,6 @@ def setup(app):
     app.connect("source-read", show_executed, priority=1)
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", page_context, priority=900)
-    app.connect("build-finished", repair_roles)
+    app.connect("build-finished", repair_pages)
     app.connect("build-finished", prune_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
