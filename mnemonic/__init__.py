@@ -17,7 +17,7 @@ from mnemonic import plots, results
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import Scores, evaluate
-from mnemonic.experiments import Profile, mean_sd, run_grid
+from mnemonic.experiments import Profile, mean_sd, plus_minus, run_grid
 from mnemonic.fisher import FisherError, compare_fishers, diagonal_fisher
 from mnemonic.forgetting import Forgotten, amplitude, forget
 from mnemonic.models import build_model
@@ -49,6 +49,7 @@ __all__ = [
     "load_data",
     "mean_sd",
     "plots",
+    "plus_minus",
     "results",
     "run_grid",
     "step_scales",

@@ -223,6 +223,26 @@ def mean_sd(
     return pd.DataFrame({**columns, "n": groups.size()}).reset_index()
 
 
+def plus_minus(means: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """Mean and deviation in one cell, for a table to read.
+
+    Args:
+        means: As ``mean_sd`` gives it.
+        digits: After the point.
+
+    Returns:
+        Each ``<value>`` as the text "mean ± deviation", without ``<value>_sd``; the
+        mean alone where one run has no deviation.
+    """
+    table = means.copy()
+    for column in [c for c in means if f"{c}_sd" in means]:
+        mean = means[column].map(f"{{:.{digits}f}}".format)
+        sd = means[f"{column}_sd"].map(f" ± {{:.{digits}f}}".format)
+        table[column] = mean + sd.where(means[f"{column}_sd"].notna(), "")
+        table = table.drop(columns=f"{column}_sd")
+    return table
+
+
 def _sources(function: Callable) -> dict[str, str]:
     """Source of a function, and of those of its module that it calls, by name."""
     found, open_ends = {}, [function]

@@ -196,9 +196,7 @@ def _numbered_cells(copy: Path) -> Iterator[tuple[int, dict]]:
     """Cells with their place in the clean notebook: without those papermill added."""
     added = {"injected-parameters", "papermill-error-cell-tag"}
     cells = json.loads(copy.read_text())["cells"]
-    return enumerate(
-        c for c in cells if not added & set(c["metadata"].get("tags", []))
-    )
+    return enumerate(c for c in cells if not added & set(c["metadata"].get("tags", [])))
 
 
 def _where(copy: Path, error: str) -> str:

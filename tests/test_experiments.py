@@ -128,3 +128,10 @@ def test_profile_trains_by_seed():
     assert (codes.images == same.images).all()
     other, _ = smoke.trained(data, 0, t_mix=0.5, distribution="normal")
     assert not (model[1].weight == other[1].weight).all()
+
+
+def test_mean_and_deviation_share_a_cell():
+    frame = pd.DataFrame({"a": [1, 1, 2], "x": [1.0, 3.0, 5.0], "seed": [0, 1, 0]})
+    table = mn.plus_minus(mn.mean_sd(frame, ["a"], ["x"]))
+    assert list(table.columns) == ["a", "x", "n"]
+    assert table["x"].tolist() == ["2.0 ± 1.4", "5.0"]
