@@ -165,7 +165,7 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
         raise ValueError(
             f"the record {path} is damaged ({error}); restore it from the repository"
         ) from error
-    return pd.read_csv(path, float_precision="round_trip"), facts
+    return pd.read_csv(path), facts
 
 
 def _commit() -> str:

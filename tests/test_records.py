@@ -1,0 +1,39 @@
+import pytest
+
+from mnemonic import records
+
+
+def test_every_class_is_forgotten_by_two_choices():
+    rows = records.every_class(0, "smoke", "mnist-5k")
+    assert [(r["forget_class"], r["choice"]) for r in rows] == [
+        (c, choice) for c in range(10) for choice in ("codes", "paper")
+    ]
+    for row in rows:
+        assert row["before_forgetting_error"] < 40
+        if row["choice"] == "paper":
+            assert (row["lambda1"], row["lambda2"]) == (1e-3, 10.0)
+        else:
+            assert row["forgets_codes"]
+            assert row["forgetting_error"] > 80
+            assert row["remaining_accuracy"] > row["before_remaining_accuracy"] - 10
+
+
+@pytest.mark.parametrize("names", [[], ["mnist"], ["mnist-complete", "nonsense"]])
+def test_unknown_runs_are_refused_with_the_known_ones(names, capsys):
+    assert records.main(names) == 2
+    assert "there are mnist-complete, fashion-mnist-complete" in capsys.readouterr().err
+
+
+def test_a_run_is_recorded_under_its_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNEMONIC_RESULTS", str(tmp_path))
+    monkeypatch.setattr(records, "every_class", lambda seed, **setting: None)
+
+    def grid(function, settings, seeds):
+        assert settings == [{"profile": "full", "data_name": "mnist"}]
+        return records.results.pd.DataFrame({"seed": list(seeds)})
+
+    monkeypatch.setattr(records, "run_grid", grid)
+    assert records.main(["mnist-complete"]) == 0
+    frame, facts = records.results.recorded("mnist-complete")
+    assert frame["seed"].tolist() == [0, 1, 2]
+    assert "MNIST complete" in facts["about"]
