@@ -21,7 +21,7 @@ def test_every_class_is_forgotten_by_two_choices():
 @pytest.mark.parametrize("names", [[], ["mnist"], ["mnist-complete", "nonsense"]])
 def test_unknown_runs_are_refused_with_the_known_ones(names, capsys):
     assert records.main(names) == 2
-    assert "there are mnist-complete, fashion-mnist-complete" in capsys.readouterr().err
+    assert "there are mnist-complete, fashion-mnist-short" in capsys.readouterr().err
 
 
 def test_a_run_is_recorded_under_its_name(monkeypatch, tmp_path):
