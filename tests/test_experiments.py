@@ -74,8 +74,11 @@ def test_interrupted_grid_goes_on(tmp_path):
     script.write_text(
         textwrap.dedent(
             """
-            import sys, time
+            import signal, time
             import mnemonic as mn
+
+            # a runner in the background may have left it ignored
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
             def cell(seed, pause):
                 if seed == 3:

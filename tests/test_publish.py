@@ -65,7 +65,13 @@ def publish_in(root, *options):
 
 def command(root, *options):
     """Arguments for a process of its own; not in root, whose ``mnemonic`` is a toy."""
-    call = [sys.executable, "-m", "mnemonic.publish", "--profile", "smoke"]
+    # A runner in the background may have left Ctrl-C ignored, for its children too.
+    main = (
+        "import runpy, signal; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('mnemonic.publish', run_name='__main__')"
+    )
+    call = [sys.executable, "-c", main, "--profile", "smoke"]
     return [*call, "--root", str(root), *options]
 
 
