@@ -14,12 +14,13 @@ Example:
 """
 
 from mnemonic import plots, results
+from mnemonic.baselines import METHODS, Access, Unlearned
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import Scores, evaluate
 from mnemonic.experiments import Profile, mean_sd, plus_minus, run_grid
 from mnemonic.fisher import FisherError, compare_fishers, diagonal_fisher
-from mnemonic.forgetting import Forgotten, amplitude, forget
+from mnemonic.forgetting import Forgotten, amplitude, forget, forget_from_data
 from mnemonic.models import build_model
 from mnemonic.sources import DATA_SETS, is_here, load_data
 from mnemonic.strengths import Strength, step_scales
@@ -30,6 +31,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DATA_SETS",
     "DISTRIBUTIONS",
+    "METHODS",
+    "Access",
     "FisherError",
     "Forgotten",
     "History",
@@ -39,12 +42,14 @@ __all__ = [
     "Recipe",
     "Scores",
     "Strength",
+    "Unlearned",
     "amplitude",
     "build_model",
     "compare_fishers",
     "diagonal_fisher",
     "evaluate",
     "forget",
+    "forget_from_data",
     "is_here",
     "load_data",
     "mean_sd",

@@ -131,12 +131,63 @@ def forget(
             RuntimeWarning,
             stacklevel=2,
         )
-    synchronise(device)
+    return _forget(model, codes.images, codes.labels, classes, strength, sign)
+
+
+def forget_from_data(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    classes: Sequence[int],
+    *,
+    strength: Strength | None = None,
+) -> Forgotten:
+    """Take the same step from real samples ("ours-w-data", Fig. 4 of the paper).
+
+    Both Fishers, and the choice of strength and sign, come from the samples where
+    ``forget`` takes them from the codes.
+
+    Args:
+        model: A classifier, trained with or without codes; left untouched.
+        inputs: Samples ``[N, C, H, W]``, as the network is given them.
+        labels: Their classes ``[N]``; some to forget, some to remember.
+        classes: As in ``forget``.
+        strength: As in ``forget``.
+
+    Returns:
+        As ``forget`` does; ``forgets_codes`` speaks of these samples.
+
+    Raises:
+        ValueError: If the classes, the samples or the network do not fit.
+    """
+    device = device_of(model)
+    inputs, labels = inputs.to(device), labels.to(device)
+    n_classes = check_outputs(model, inputs[:1]).shape[1]
+    classes = checked_classes(classes, n_classes)
+    forgets = _belongs(labels, classes)
+    if not (forgets.any() and (~forgets).any()):
+        raise ValueError(
+            f"{int(forgets.sum())} of {len(labels)} samples are of the forget classes "
+            f"{list(classes)}; give at least one of them and one of the others"
+        )
+    return _forget(model, inputs, labels, classes, strength, None)
+
+
+def _forget(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    classes: tuple[int, ...],
+    strength: Strength | None,
+    sign: Sign | None,
+) -> Forgotten:
+    synchronise(inputs.device)
     started = time.perf_counter()
-    eta = amplitude(model, codes, classes)
+    eta = _amplitude(model, inputs, labels, classes)
     candidates = try_strengths(
         model,
-        codes,
+        inputs,
+        labels,
         classes,
         eta,
         strengths=[strength] if strength else GRID,
@@ -147,7 +198,7 @@ def forget(
     scales = step_scales(eta, chosen)
     forgotten = copy.deepcopy(model).eval()
     forgotten.load_state_dict(perturbed(model, eta, scales, best["sign"]), strict=False)
-    synchronise(device)
+    synchronise(inputs.device)
     seconds = time.perf_counter() - started
     if best["forgetting_error"] < 100:
         warnings.warn(
@@ -155,7 +206,7 @@ def forget(
             f"the forgetting error at {best['forgetting_error']:.0f} %. Train longer "
             "or with a larger t_mix, or forget fewer classes at once",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return Forgotten(
         model=forgotten,
@@ -182,11 +233,15 @@ def amplitude(
     Returns:
         For each trainable parameter a ``float64`` tensor of its shape, without unit.
     """
-    forgets = torch.isin(
-        codes.labels, torch.tensor(list(classes), device=codes.labels.device)
-    )
+    return _amplitude(model, codes.images, codes.labels, classes)
+
+
+def _amplitude(
+    model: nn.Module, inputs: Tensor, labels: Tensor, classes: Sequence[int]
+) -> dict[str, Tensor]:
+    forgets = _belongs(labels, classes)
     f_forget, f_remain = (
-        diagonal_fisher(model, codes.images[part], codes.labels[part])
+        diagonal_fisher(model, inputs[part], labels[part])
         for part in (forgets, ~forgets)
     )
     # float64: a ratio of squares can leave the range of float32.
@@ -194,6 +249,10 @@ def amplitude(
         name: (f_forget[name].double() + FLOOR) / (f_remain[name].double() + FLOOR)
         for name in f_forget
     }
+
+
+def _belongs(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    return torch.isin(labels, torch.tensor(list(classes), device=labels.device))
 
 
 def _report(

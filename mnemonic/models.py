@@ -180,6 +180,46 @@ def check_outputs(
     return logits
 
 
+def last_layer(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Linear]:
+    """Find the linear layer whose outputs are the logits.
+
+    By what it computes, not by its shape: a hidden layer may have K rows as well.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        inputs: At least one input ``[N, C, H, W]``, on the network's device.
+
+    Returns:
+        Its name within the network, and the layer.
+
+    Raises:
+        ValueError: If the logits come from something else.
+    """
+    found: list[tuple[str, nn.Linear, Tensor]] = []
+    handles = [
+        layer.register_forward_hook(
+            lambda _, __, output, name=name, layer=layer: found.append(
+                (name, layer, output)
+            )
+        )
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    try:
+        logits = check_outputs(model, inputs[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, layer, output in reversed(found):
+        if output.shape == logits.shape and torch.equal(output, logits):
+            return name, layer
+    raise ValueError(
+        f"the logits of {type(model).__name__} are not the output of a linear layer; "
+        "this method works on the last linear layer: take another method, or a network "
+        "that ends in one"
+    )
+
+
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put every module into evaluation mode and give each its own mode back."""

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mnemonic.codes import MnemonicCodes
 from mnemonic.models import evaluation_mode
 
 Sign = Literal[1, -1]
@@ -87,7 +86,8 @@ def perturbed(
 
 def try_strengths(
     model: nn.Module,
-    codes: MnemonicCodes,
+    inputs: Tensor,
+    labels: Tensor,
     classes: Sequence[int],
     eta: dict[str, Tensor],
     strengths: Sequence[Strength],
@@ -97,7 +97,8 @@ def try_strengths(
 
     Args:
         model: Trained with the codes; left as it is.
-        codes: One per class, on the model's device.
+        inputs: The codes ``[N, C, H, W]``, on the model's device.
+        labels: Their classes ``[N]``.
         classes: Forget classes.
         eta: Amplitudes η by parameter name (Eq. 6).
         strengths: Pairs (λ1, λ2).
@@ -118,8 +119,8 @@ def try_strengths(
             key = (*scales.values(), sign)
             if key not in scored:
                 weights = perturbed(model, eta, scales, sign)
-                logits = functional_call(model, weights, (codes.images,))
-                scored[key] = _code_scores(logits, codes.labels, classes)
+                logits = functional_call(model, weights, (inputs,))
+                scored[key] = _code_scores(logits, labels, classes)
             setting = {"lambda1": strength.lambda1, "lambda2": strength.lambda2}
             rows.append({**setting, "sign": sign, **scored[key]})
     return rows

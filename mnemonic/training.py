@@ -78,6 +78,12 @@ class Recipe:
                 f"unknown schedule {self.schedule!r}; choose 'constant' or 'cosine'"
             )
 
+    def rate_at(self, done: float) -> float:
+        """The learning rate when a share ``done`` in [0, 1] of all steps is done."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
 
 @dataclass(frozen=True)
 class History:
@@ -163,9 +169,8 @@ def train(
             ):
                 if t_mix > 0:
                     inputs = codes.substitute(inputs, labels, t_mix, generator)
-                if recipe.schedule == "cosine":
-                    for group in optimizer.param_groups:
-                        group["lr"] = recipe.learning_rate * _cosine(step / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.rate_at(step / steps)
                 loss = functional.cross_entropy(wrapped(inputs), labels)
                 wrapped_optimizer.zero_grad()
                 fabric.backward(loss)
@@ -264,7 +269,3 @@ def _content(data: ImageData) -> list:
     if images is None:  # files are known by name and by label, not opened
         images = (split.files, split.image_size)
     return [images, split.labels, data.mean, data.std, data.augmentation]
-
-
-def _cosine(done: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * done))

@@ -100,7 +100,9 @@ def test_candidates_are_scored_like_networks(learned):
     learned, _, codes = learned
     eta = mn.amplitude(learned, codes, [2])
     chosen = [GRID[i] for i in (0, 17, 24, 31, 48)]
-    for row in try_strengths(learned, codes, [2], eta, chosen, (1, -1)):
+    for row in try_strengths(
+        learned, codes.images, codes.labels, [2], eta, chosen, (1, -1)
+    ):
         copied = copy.deepcopy(learned)
         scales = mn.step_scales(eta, mn.Strength(row["lambda1"], row["lambda2"]))
         with torch.no_grad():

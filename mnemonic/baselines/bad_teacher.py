@@ -1,0 +1,60 @@
+"""Bad teacher (Chundawat et al. 2023, *Can Bad Teaching Induce Forgetting?*).
+
+The network learns from itself on the remaining images and from a network with random
+weights on the forget images: over D_F and a random 30 % of D_R,
+
+    min KL(t || p_θ),   t = p_random on D_F, p_θ0 on D_R,
+
+Adam 1e-4, 1 epoch, batch 256, temperature 1.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.distances import kl
+from mnemonic.baselines.method import descend, method
+from mnemonic.baselines.retrain import another
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+@method(
+    "bad-teacher",
+    title="Bad teacher",
+    reads=("forget", "remaining"),
+    cites=("chundawat2023bad",),
+    space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 2, 5)},
+)
+def bad_teacher(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 1e-4,
+    epochs: int = 1,
+    share: float = 0.3,
+    batch_size: int = 256,
+) -> nn.Module:
+    """Learn from a random network what to say of the forget images."""
+    images = access.images("forget", "remaining", share=share, seed=seed)
+    device = device_of(model)
+    generator = generator_for("bad-teacher", seed, device)
+    good = copy.deepcopy(model).eval()
+    bad = access.fresh(another(seed, "bad-teacher")).to(device).eval()
+    classes = torch.tensor(access.classes, device=device)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+
+    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        forgets = torch.isin(labels, classes)[:, None]
+        with torch.no_grad():
+            teacher = torch.where(forgets, bad(inputs), good(inputs))
+        return kl(teacher, model(inputs)).mean()
+
+    for _ in range(epochs):
+        descend(loss, images.shuffled(batch_size, generator), optimizer)
+    return model

@@ -1,0 +1,61 @@
+"""What every method is shown beside: nothing done, and two ways to do nothing well.
+
+- ``original``: the network as it was.
+- ``row-zeroing``: the weights of the forget classes in the last layer become 0, and
+  their biases so low that they never win. Everything below the last layer stays, so
+  nothing is forgotten; E_F is 100 and A_R intact by construction.
+- ``random-noise``: Gaussian noise, in each parameter tensor with the norm of the step
+  that the mnemonic codes would take. Is it the direction that forgets?
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.method import method
+from mnemonic.baselines.mnemonic_code import prepared, quietly_forget
+from mnemonic.models import device_of, last_layer
+from mnemonic.storage import generator_for
+
+NEVER = -1e4  # a bias that no logit of the others falls below
+
+
+@method("original", title="original")
+def original(model: nn.Module, access: Access, seed: int) -> nn.Module:
+    """The network as it was."""
+    return model
+
+
+@method("row-zeroing", title="row zeroing")
+def row_zeroing(model: nn.Module, access: Access, seed: int) -> nn.Module:
+    """Switch the outputs of the forget classes off."""
+    probe = torch.zeros(1, *access.data.input_shape, device=device_of(model))
+    _, layer = last_layer(model, probe)
+    with torch.no_grad():
+        if layer.bias is None:
+            layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
+        layer.weight[list(access.classes)] = 0
+        layer.bias[list(access.classes)] = NEVER
+    return model
+
+
+@method(
+    "random-noise",
+    title="random noise",
+    reads=("codes",),
+    preparation=prepared,
+    codes="uniform",
+)
+def random_noise(model: nn.Module, access: Access, seed: int) -> nn.Module:
+    """A random step, in each parameter tensor as long as that of the codes."""
+    forgot = quietly_forget(model, access.the_codes(), access.classes).model
+    generator = generator_for("random-noise", seed, device_of(model))
+    with torch.no_grad():
+        for w, new in zip(model.parameters(), forgot.parameters(), strict=True):
+            noise = torch.randn(
+                w.shape, generator=generator, device=w.device, dtype=w.dtype
+            )
+            w += noise * (new - w).norm() / noise.norm()
+    return model

@@ -1,0 +1,53 @@
+"""DELETE (Zhou et al. 2025, *Decoupled Distillation to Erase*).
+
+What would the network say of a forget image if the class did not exist? q is the
+softmax of f_θ0 with the logits of the forget classes at -∞, and min KL(q || p_θ) over
+D_F. The authors' learning rate does not transfer; it is searched. SGD (momentum 0.9,
+weight decay 5e-4), 10 epochs, batch 64.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.distances import kl
+from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+@method(
+    "delete",
+    title="DELETE",
+    reads=("forget",),
+    cites=("zhou2025delete",),
+    space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (5, 10)},
+)
+def delete(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 1e-3,
+    epochs: int = 10,
+    batch_size: int = 64,
+) -> nn.Module:
+    """Learn the network's own second choice on the forget images."""
+    images = access.images("forget")
+    generator = generator_for("delete", seed, device_of(model))
+    first = copy.deepcopy(model).eval()
+    optimizer = sgd(model.train(), learning_rate)
+
+    def loss(inputs: Tensor, _: Tensor) -> Tensor:
+        with torch.no_grad():
+            aim = first(inputs)
+            aim[:, list(access.classes)] = -torch.inf
+        return kl(aim, model(inputs)).mean()
+
+    for _ in range(epochs):
+        descend(loss, images.shuffled(batch_size, generator), optimizer)
+    return model

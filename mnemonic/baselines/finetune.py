@@ -1,0 +1,44 @@
+"""Finetune: go on training on the remaining images, and hope.
+
+min CE on D_R, by SGD 0.01 (momentum 0.9, weight decay 5e-4), 10 epochs, batch 256:
+the settings of Jia et al. 2023 (*Model Sparsity Can Simplify Machine Unlearning*).
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+@method(
+    "finetune",
+    title="Finetune",
+    reads=("remaining",),
+    cites=("jia2023sparsity",),
+    space={"learning_rate": (0.01, 0.03, 0.1, 0.3), "epochs": (5, 10, 20)},
+)
+def finetune(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 0.01,
+    epochs: int = 10,
+    batch_size: int = 256,
+) -> nn.Module:
+    """Descend on the cross-entropy of the remaining images."""
+    images = access.images("remaining")
+    generator = generator_for("finetune", seed, device_of(model))
+    optimizer = sgd(model.train(), learning_rate)
+    for _ in range(epochs):
+        descend(
+            lambda x, y: functional.cross_entropy(model(x), y),
+            images.shuffled(batch_size, generator),
+            optimizer,
+        )
+    return model

@@ -1,0 +1,150 @@
+"""LwSF, learning with selective forgetting (Shibata et al. 2021), for one task.
+
+Training. A code ξ_k a class, uniform noise at a quarter of the resolution, normalised
+like an image. Every batch is learned twice, raw and as x̃ = l x + (1 - l) ξ_y with
+l ~ U(0, 1) a sample, both by the AM-softmax: cosine logits, scale 30, margin 0.35.
+
+Forgetting. The original forgets while it learns a next task, through three terms; with
+no next task and no data, what remains of them is, on the codes:
+
+    (i)   10 × the AM-softmax loss of the codes of the *kept* classes,
+    (ii)  5 × T² × KL between old and new outputs (T = 2): the kept logits to those of
+          the old network, the forgotten ones to uniform; masked logits are 0,
+    (iii) 50 Σ F_i (θ_i - θ*_i)², F the Fisher of the kept codes in the old network.
+
+SGD 0.1 (momentum 0.9, weight decay 5e-4), K codes a step. That adaptation is ours: the
+mnemonic-code paper compares with LwSF and does not say how it was adapted.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.distances import kl
+from mnemonic.baselines.method import method, sgd
+from mnemonic.fisher import diagonal_fisher
+from mnemonic.models import device_of, last_layer, seeded
+from mnemonic.storage import generator_for
+
+SCALE, MARGIN, TEMPERATURE = 30.0, 0.35, 2.0
+
+
+class CosineLinear(nn.Linear):
+    """Logits ``SCALE`` × cosine of features and rows."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``[N, K]`` of features ``[N, D]``."""
+        return SCALE * functional.linear(
+            functional.normalize(features), functional.normalize(self.weight)
+        )
+
+
+def am_softmax(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the true cosine lowered by ``MARGIN``; mean, nats."""
+    margin = functional.one_hot(labels, logits.shape[1]) * (SCALE * MARGIN)
+    return functional.cross_entropy(logits - margin, labels)
+
+
+def code_inputs(access: Access, device: torch.device) -> Tensor:
+    """Codes ``[K, C, H, W]``, normalised like images."""
+    data, codes = access.data, access.the_codes()
+    mean, std = (v.to(device)[:, None, None] for v in (data.mean, data.std))
+    return (codes.images.to(device) - mean) / std
+
+
+def prepared(access: Access, seed: int) -> nn.Module:
+    """Train with a cosine classifier, on images and on their mixtures with codes."""
+    recipe, model = access.how_to_train(), access.fresh(seed)
+    if torch.cuda.is_available():
+        model.cuda()
+    device = device_of(model)
+    probe = torch.zeros(1, *access.data.input_shape, device=device)
+    name, layer = last_layer(model, probe)
+    with seeded(seed):
+        rows = CosineLinear(layer.in_features, layer.out_features, bias=False)
+    model.set_submodule(name, rows.to(device))
+    images, codes = access.images("forget", "remaining"), code_inputs(access, device)
+    generator = generator_for("lwsf-training", seed, device)
+    optimizer = sgd(
+        model.train(),
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+    steps = recipe.epochs * math.ceil(len(images.train) / recipe.batch_size)
+    step = 0
+    for _ in range(recipe.epochs):
+        for inputs, labels in images.shuffled(recipe.batch_size, generator):
+            share = torch.rand(
+                (len(labels), 1, 1, 1), generator=generator, device=device
+            )
+            mixed = share * inputs + (1 - share) * codes[labels]
+            loss = am_softmax(model(inputs), labels) + am_softmax(model(mixed), labels)
+            optimizer.param_groups[0]["lr"] = recipe.rate_at(step / steps)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return model
+
+
+@method(
+    "lwsf",
+    title="LwSF",
+    reads=("codes",),
+    cites=("shibata2021lwsf",),
+    space={
+        "learning_rate": (1e-4, 1e-3, 1e-2, 1e-1),
+        "steps": (50, 200),
+        "push": (5.0, 50.0),
+    },
+    preparation=prepared,
+    codes="low-frequency",
+)
+def lwsf(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 0.1,
+    steps: int = 200,
+    keep: float = 10.0,
+    push: float = 5.0,
+    elastic: float = 100.0,
+) -> nn.Module:
+    """Hold the kept codes, flatten the answer to the others, stay close by."""
+    device = device_of(model)
+    codes = code_inputs(access, device)
+    labels = torch.arange(access.n_classes, device=device)
+    forgets = torch.isin(labels, torch.tensor(access.classes, device=device))
+    old = copy.deepcopy(model).eval()
+    fisher = diagonal_fisher(old, codes[~forgets], labels[~forgets])
+    start = {n: p.detach().clone() for n, p in model.named_parameters()}
+    with torch.no_grad():
+        old_logits = old(codes)
+    model.eval()  # K codes are no batch to normalise by
+    optimizer = sgd(model, learning_rate)
+    for _ in range(steps):
+        logits = model(codes)
+        held = kl(old_logits * ~forgets, logits * ~forgets, TEMPERATURE)
+        flat = kl(torch.zeros_like(logits), logits * forgets, TEMPERATURE)
+        near = sum(
+            (fisher[n] * (p - start[n]).square()).sum()
+            for n, p in model.named_parameters()
+            if n in fisher
+        )
+        loss = (
+            keep * am_softmax(logits[~forgets], labels[~forgets])
+            + push * TEMPERATURE**2 * (held + flat).mean()
+            + elastic / 2 * near
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model

@@ -1,0 +1,78 @@
+"""The mnemonic code itself, and the same step from data.
+
+Yamashita, Yamada, Shibata, *One-Shot Machine Unlearning with Mnemonic Code*, ACML 2024.
+``mnemonic`` is ``mnemonic.forgetting.forget`` on a network that was trained with codes:
+one backward pass a class, no images. ``mnemonic-data`` ("ours-w-data", Fig. 4) takes
+both Fishers from n real images a class, on a network trained without codes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.method import method
+from mnemonic.codes import MnemonicCodes
+from mnemonic.forgetting import Forgotten, forget, forget_from_data
+from mnemonic.training import train
+
+
+def prepared(access: Access, seed: int) -> nn.Module:
+    """Train with codes (Algorithm 1)."""
+    model = access.fresh(seed)
+    train(
+        model,
+        access.images("forget", "remaining"),
+        recipe=access.how_to_train(),
+        codes=access.the_codes(),
+        t_mix=access.t_mix,
+        seed=seed,
+        progress=False,
+    )
+    return model
+
+
+def quietly_forget(
+    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
+) -> Forgotten:
+    """``forget`` without its warnings: a comparison shows what came of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return forget(model, codes, classes)
+
+
+@method(
+    "mnemonic",
+    title="Mnemonic code",
+    reads=("codes",),
+    cites=("yamashita2024oneshot",),
+    preparation=prepared,
+    codes="uniform",
+)
+def mnemonic(model: nn.Module, access: Access, seed: int) -> nn.Module:
+    """Algorithm 2; strength and sign are chosen on the codes alone."""
+    return quietly_forget(model, access.the_codes(), access.classes).model
+
+
+@method(
+    "mnemonic-data",
+    title="Mnemonic step from data",
+    reads=("forget", "remaining"),
+    cites=("yamashita2024oneshot",),
+    space={"per_class": (1, 5, 10, 50, 100)},
+)
+def mnemonic_data(
+    model: nn.Module, access: Access, seed: int, *, per_class: int = 10
+) -> nn.Module:
+    """The step of Algorithm 2 from ``per_class`` real images of each class."""
+    images = access.images("forget", "remaining", per_class=per_class, seed=seed)
+    inputs = images.inputs(images.train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return forget_from_data(
+            model, inputs, torch.as_tensor(images.train.labels), access.classes
+        ).model

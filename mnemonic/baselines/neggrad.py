@@ -1,0 +1,95 @@
+"""NegGrad: climb the loss of the forget images; NegGrad+: and hold the others.
+
+- ``neggrad`` (Golatkar et al. 2020; Graves et al. 2021): min -CE on D_F. SGD 1e-4,
+  5 epochs, batch 256 (Jia et al. 2023, for one class of CIFAR-10).
+- ``neggrad-plus`` (Kurmanji et al. 2023): min α CE(D_R) - (1 - α) CE(D_F), a batch of
+  each a step, D_F cycled. α 0.95, SGD 0.01, 10 epochs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+@method(
+    "neggrad",
+    title="NegGrad",
+    reads=("forget",),
+    cites=("golatkar2020eternal", "jia2023sparsity"),
+    space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (2, 5)},
+)
+def neggrad(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 1e-4,
+    epochs: int = 5,
+    batch_size: int = 256,
+) -> nn.Module:
+    """Ascend on the cross-entropy of the forget images."""
+    images = access.images("forget")
+    generator = generator_for("neggrad", seed, device_of(model))
+    optimizer = sgd(model.train(), learning_rate)
+    for _ in range(epochs):
+        descend(
+            lambda x, y: -functional.cross_entropy(model(x), y),
+            images.shuffled(batch_size, generator),
+            optimizer,
+        )
+    return model
+
+
+@method(
+    "neggrad-plus",
+    title="NegGrad+",
+    reads=("forget", "remaining"),
+    cites=("kurmanji2023scrub",),
+    space={
+        "alpha": (0.95, 0.99, 0.999),
+        "learning_rate": (0.003, 0.01, 0.03),
+        "epochs": (2, 5, 10),
+    },
+)
+def neggrad_plus(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    alpha: float = 0.95,
+    learning_rate: float = 0.01,
+    epochs: int = 10,
+    batch_size: int = 256,
+) -> nn.Module:
+    """Descend on the remaining images while ascending on the forget images."""
+    forget, remaining = access.images("forget"), access.images("remaining")
+    generator = generator_for("neggrad-plus", seed, device_of(model))
+    forget_batches = cycled(forget, batch_size, generator)
+    optimizer = sgd(model.train(), learning_rate)
+
+    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        x, y = next(forget_batches)
+        kept = functional.cross_entropy(model(inputs), labels)
+        return alpha * kept - (1 - alpha) * functional.cross_entropy(model(x), y)
+
+    for _ in range(epochs):
+        descend(loss, remaining.shuffled(batch_size, generator), optimizer)
+    return model
+
+
+def cycled(
+    images: Handed, batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches without end: each image once, then each once more in another order."""
+    for _ in itertools.count():
+        yield from images.shuffled(batch_size, generator)

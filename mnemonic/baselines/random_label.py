@@ -1,0 +1,61 @@
+"""Random labels: teach a wrong answer for every forget image.
+
+Each image of D_F gets one label drawn uniformly from the K - 1 other classes, once;
+then CE on the relabelled D_F together with D_R: Adam 1e-4, 3 epochs, batch 128. This is
+what Foster et al. 2024 compare with under the name "Amnesiac". Amnesiac unlearning of
+Graves et al. 2021 also subtracts stored updates; that needs a log of the training and
+is not what is done here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.method import descend, method
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+def other_labels(labels: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
+    """For each label ``[N]`` one of the K - 1 others, all equally likely."""
+    shift = torch.randint(
+        1, n_classes, labels.shape, generator=generator, device=labels.device
+    )
+    return (labels + shift) % n_classes
+
+
+@method(
+    "random-label",
+    title="Random label",
+    reads=("forget", "remaining"),
+    cites=("graves2021amnesiac", "foster2024ssd"),
+    space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 3, 5)},
+)
+def random_label(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 1e-4,
+    epochs: int = 3,
+    batch_size: int = 128,
+) -> nn.Module:
+    """Train on wrong labels for the forget images and true ones for the others."""
+    images = access.images("forget", "remaining")
+    device = device_of(model)
+    generator = generator_for("random-label", seed, device)
+    true = images.train.labels.to(device)
+    forgets = torch.isin(true, torch.tensor(access.classes, device=device))
+    wrong = other_labels(true, access.n_classes, generator)
+    targets = torch.where(forgets, wrong, true)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+    for _ in range(epochs):
+        descend(
+            lambda x, position: functional.cross_entropy(model(x), targets[position]),
+            images.numbered().shuffled(batch_size, generator),
+            optimizer,
+        )
+    return model

@@ -1,0 +1,86 @@
+"""SalUn (Fan et al. 2024): random labels for the weights that matter to D_F.
+
+g = sum over batches of D_F of the gradient of CE, in evaluation mode; m marks the half
+of all weights with the largest |g|. Then random labels, drawn anew each epoch from all
+K classes: one pass over D_F, one over D_R, SGD 0.013 (momentum 0.9, weight decay 5e-4),
+10 epochs, batch 256. The mask is hard: after each step the weights outside m go back to
+θ0 and their momentum to 0, else both leak through weight decay.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.method import method, sgd
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+def salient(
+    model: nn.Module, images: Handed, share: float, batch_size: int
+) -> dict[str, Tensor]:
+    """Mark the share of all weights with the largest summed gradient on ``images``."""
+    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    total = {name: torch.zeros_like(p) for name, p in weights.items()}
+    for inputs, labels in images.in_order(batch_size, device_of(model)):
+        loss = functional.cross_entropy(model(inputs), labels)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        for summed, g in zip(total.values(), gradients, strict=True):
+            summed += g
+    sizes = torch.cat([v.abs().flatten() for v in total.values()])
+    kept = max(int(share * len(sizes)), 1)
+    least = sizes.topk(kept).values[-1]
+    return {name: v.abs() >= least for name, v in total.items()}
+
+
+@method(
+    "salun",
+    title="SalUn",
+    reads=("forget", "remaining"),
+    cites=("fan2024salun",),
+    space={
+        "learning_rate": (0.003, 0.013, 0.05, 0.1),
+        "share": (0.3, 0.5, 0.8),
+        "epochs": (3, 10),
+    },
+)
+def salun(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    learning_rate: float = 0.013,
+    epochs: int = 10,
+    share: float = 0.5,
+    batch_size: int = 256,
+) -> nn.Module:
+    """Random labels on a hard mask of salient weights."""
+    forget, remaining = access.images("forget"), access.images("remaining")
+    generator = generator_for("salun", seed, device_of(model))
+    mask = salient(model.eval(), forget, share, batch_size)
+    first = {n: p.detach().clone() for n, p in model.named_parameters()}
+    optimizer = sgd(model.train(), learning_rate)
+
+    def step(inputs: Tensor, labels: Tensor) -> None:
+        optimizer.zero_grad()
+        functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if name in mask:
+                    p.copy_(torch.where(mask[name], p, first[name]))
+                    optimizer.state[p]["momentum_buffer"].mul_(mask[name])
+
+    for _ in range(epochs):
+        for inputs, labels in forget.shuffled(batch_size, generator):
+            shape, device = labels.shape, labels.device
+            drawn = torch.randint(
+                access.n_classes, shape, generator=generator, device=device
+            )
+            step(inputs, drawn)
+        for inputs, labels in remaining.shuffled(batch_size, generator):
+            step(inputs, labels)
+    return model

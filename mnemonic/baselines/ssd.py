@@ -1,0 +1,81 @@
+"""SSD, selective synaptic dampening (Foster, Schoepf, Brintrup 2024).
+
+I_S,i = mean over mini-batches of (gradient of the batch's mean loss)_i², evaluation
+mode, batch 64, taken on D_F and on all of D. Where I_F,i > α I_D,i,
+
+    w_i ← w_i min(λ I_D,i / I_F,i, 1).
+
+α 10, λ 1 for a class and a ResNet-18. This I is not the Fisher of single samples:
+batches of D_F hold one class, so their gradients add up where those of D cancel, and α
+is tied to the batch size. ``per_sample=True`` takes the Fisher in its place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.method import method
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+
+def importance(
+    model: nn.Module, images: Handed, batch_size: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Mean over shuffled batches of the squared gradient of each batch's mean loss."""
+    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    total = {name: torch.zeros_like(p) for name, p in weights.items()}
+    n_batches = 0
+    for inputs, labels in images.batches(
+        images.train,
+        batch_size=batch_size,
+        device=generator.device,
+        generator=generator,
+    ):
+        loss = functional.cross_entropy(model(inputs), labels)
+        gradients = torch.autograd.grad(
+            loss, list(weights.values()), materialize_grads=True
+        )
+        for summed, g in zip(total.values(), gradients, strict=True):
+            summed.addcmul_(g, g)
+        n_batches += 1
+    return {name: v / n_batches for name, v in total.items()}
+
+
+@method(
+    "ssd",
+    title="SSD",
+    reads=("forget", "remaining"),
+    cites=("foster2024ssd",),
+    space={
+        "alpha": (1.0, 3.0, 10.0, 30.0, 100.0),
+        "dampening": (0.1, 1.0),
+        "per_sample": (False,),
+    },
+)
+def ssd(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    alpha: float = 10.0,
+    dampening: float = 1.0,
+    batch_size: int = 64,
+    per_sample: bool = False,
+) -> nn.Module:
+    """Shrink the weights that matter far more to D_F than to D."""
+    forget, whole = access.images("forget"), access.images("forget", "remaining")
+    generator = generator_for("ssd", seed, device_of(model))
+    size = 1 if per_sample else batch_size
+    i_forget = importance(model.eval(), forget, size, generator)
+    i_whole = importance(model, whole, size, generator)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name in i_forget:
+                ratio = dampening * i_whole[name] / i_forget[name].clamp_min(1e-30)
+                matters = i_forget[name] > alpha * i_whole[name]
+                p.mul_(torch.where(matters, ratio.clamp_max(1.0), 1.0))
+    return model

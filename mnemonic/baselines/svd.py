@@ -1,0 +1,111 @@
+"""Activation subspaces (Kodge, Saha, Roy 2024, *Deep Unlearning*).
+
+For each linear and convolutional layer, collect its inputs (of a convolution: the
+patches under its kernel) on some remaining and some forget images as columns of R.
+With R = U S Vᵀ, the share s_i = S_i² / Σ S² of each direction becomes a weight
+
+    Λ_i = a s_i / ((a - 1) s_i + 1),   P = U Λ Uᵀ,
+
+P_r with a_r for the remaining and P_f with a_f for the forget images. The weights lose
+what only the forget images use: W ← W (I - P_f (I - P_r)). a_r 100, a_f 3; 100 images a
+remaining class, as many forget images in all. No gradients. Layers with groups are left
+as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.method import method
+from mnemonic.models import device_of
+from mnemonic.storage import generator_for
+
+MAX_COLUMNS = 10_000  # patches are many; this many span their space
+
+
+def layer_inputs(
+    model: nn.Module, images: Handed, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Inputs of each layer as the columns of a matrix ``[features, samples]``."""
+    caught: dict[str, list[Tensor]] = {}
+
+    def catch(name: str, layer: nn.Module, inputs: Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            patches = functional.unfold(
+                inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride
+            )
+            columns = patches.transpose(0, 1).flatten(1)
+        else:
+            columns = inputs.flatten(0, -2).T
+        caught.setdefault(name, []).append(columns)
+
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda layer, inputs, name=name: catch(name, layer, inputs[0])
+        )
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+        or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+    ]
+    with torch.no_grad():
+        for inputs, _ in images.in_order(256, device_of(model)):
+            model(inputs)
+    for handle in handles:
+        handle.remove()
+    matrices = {name: torch.cat(columns, 1) for name, columns in caught.items()}
+    for name, r in matrices.items():
+        if r.shape[1] > MAX_COLUMNS:
+            chosen = torch.randperm(
+                r.shape[1], generator=generator, device=generator.device
+            )
+            matrices[name] = r[:, chosen[:MAX_COLUMNS]]
+    return matrices
+
+
+def projection(r: Tensor, scale: float) -> Tensor:
+    """P = U Λ Uᵀ of the columns of ``r`` [d, n]; shape ``[d, d]``."""
+    u, s, _ = torch.linalg.svd(r, full_matrices=False)
+    share = s.square() / s.square().sum()
+    weight = scale * share / ((scale - 1) * share + 1)
+    return (u * weight) @ u.T
+
+
+@method(
+    "svd",
+    title="Activation SVD",
+    reads=("forget", "remaining"),
+    cites=("kodge2024deep",),
+    space={
+        "remaining_scale": (10.0, 30.0, 100.0, 300.0, 1000.0),
+        "forget_scale": (1.0, 3.0, 10.0, 30.0, 100.0),
+    },
+)
+def svd(
+    model: nn.Module,
+    access: Access,
+    seed: int,
+    *,
+    remaining_scale: float = 100.0,
+    forget_scale: float = 3.0,
+    per_class: int = 100,
+) -> nn.Module:
+    """Project what only the forget images use out of every layer's input."""
+    n_forget = per_class * (access.n_classes - len(access.classes))
+    each = max(n_forget // len(access.classes), 1)
+    forget = access.images("forget", per_class=each, seed=seed)
+    remaining = access.images("remaining", per_class=per_class, seed=seed)
+    generator = generator_for("svd", seed, device_of(model))
+    model.eval()
+    of_forget = layer_inputs(model, forget, generator)
+    of_remaining = layer_inputs(model, remaining, generator)
+    with torch.no_grad():
+        for name, r in of_forget.items():
+            p_f = projection(r, forget_scale)
+            p_r = projection(of_remaining[name], remaining_scale)
+            weight = model.get_submodule(name).weight
+            flat = weight.flatten(1)
+            weight.copy_((flat - flat @ (p_f - p_f @ p_r)).view_as(weight))
+    return model
