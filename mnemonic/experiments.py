@@ -19,6 +19,7 @@ import inspect
 import json
 import os
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,9 @@ def run_grid(
         function: Gives one result (a dict) or several (a list of dicts) of plain
             values. Its source, and that of the functions of the same module that it
             calls, is part of each cell's key, so that an edited function is run anew;
-            every other value that it depends on belongs into the setting.
+            every other value that it depends on belongs into the setting. One that
+            uses ``METHODS`` depends on all of them, unless its settings have a
+            ``version`` that says on what (see ``comparison.all_settings``).
         settings: Keyword arguments, plain values.
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
@@ -174,17 +177,23 @@ def run_grid(
 
     Returns:
         One row a result, with the columns of the setting, ``seed``, and those of the
-        result; in the order of settings, then seeds.
+        result; in the order of settings, then seeds. Its ``attrs["seconds"]`` is what
+        all cells took together when they were made, kept ones included.
     """
     cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
     source = _sources(function)
     package = source_digest(*(p.stem for p in _package_files()))
-    paths = [
-        cache_folder()
-        / "cells"
-        / f"{digest(source, package, torch.__version__, c)}.json"
-        for c in cells
-    ]
+    if any("METHODS" in text for text in source.values()):
+        methods = source_digest(*(f"baselines/{p.stem}" for p in _baseline_files()))
+    else:
+        methods = ""
+
+    def path_of(cell: tuple[dict, int]) -> Path:
+        others = "" if "version" in cell[0] else methods
+        key = digest(source, package, others, torch.__version__, cell)
+        return cache_folder() / "cells" / f"{key}.json"
+
+    paths = [path_of(cell) for cell in cells]
     results = [_read_cell(path) for path in paths]
     missing = [i for i, result in enumerate(results) if result is None]
     if jobs is None:
@@ -195,11 +204,13 @@ def run_grid(
         )
     for i, result in zip(missing, finished, strict=True):
         results[i] = result
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {**setting, "seed": seed, **row}
-        for (setting, seed), rows in zip(cells, results, strict=True)
-        for row in rows
+        for (setting, seed), cell in zip(cells, results, strict=True)
+        for row in cell["rows"]
     )
+    frame.attrs["seconds"] = sum(cell["seconds"] for cell in results)
+    return frame
 
 
 def mean_sd(
@@ -259,29 +270,38 @@ def _sources(function: Callable) -> dict[str, str]:
     return found
 
 
-def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> list[dict]:
+def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the cells share the cores among them
+    started = time.monotonic()
     try:
         result = function(seed=seed, **setting)
     finally:
         torch.set_num_threads(threads)
+    cell = {"setting": setting, "seed": seed, "seconds": time.monotonic() - started}
     rows = [result] if isinstance(result, dict) else list(result)
-    write_json(path, {"setting": setting, "seed": seed, "rows": rows})
+    write_json(path, {**cell, "rows": rows})
     return _read_cell(path)  # so that a fresh result equals one read back
 
 
-def _read_cell(path: Path) -> list[dict] | None:
+def _read_cell(path: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        return list(json.loads(path.read_text())["rows"])
+        cell = json.loads(path.read_text())
+        return {"rows": list(cell["rows"]), "seconds": float(cell["seconds"])}
     except (ValueError, KeyError, TypeError) as error:
         set_aside(path, error)
         return None
 
 
 def _package_files() -> list[Path]:
-    # What draws and publishes does not change a measured number.
+    # What draws and publishes does not change a measured number, and a function that
+    # runs in a grid is in its key by its own source.
     beside = {"plots", "publish", "results", "__init__"}
+    beside |= {"comparison", "records", "tuning"}
     return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]
+
+
+def _baseline_files() -> list[Path]:
+    return sorted((Path(__file__).parent / "baselines").glob("*.py"))

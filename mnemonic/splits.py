@@ -67,6 +67,12 @@ def stratified(labels: Tensor, share: float, *, seed: int = 0) -> Tensor:
     return mask
 
 
+def first_of_each(labels: Tensor, n: int) -> Tensor:
+    """Positions, in ascending order, of the first ``n`` images of each class."""
+    members = [(labels == c).nonzero()[:n, 0] for c in labels.unique()]
+    return torch.cat(members).sort().values
+
+
 def crop_and_flip(images: Tensor, generator: torch.Generator | None) -> Tensor:
     """Shift each image at random by up to an eighth of its side, mirror half of them.
 

@@ -20,6 +20,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import safetensors
@@ -217,6 +218,41 @@ def trained(
     Returns:
         The same model, trained and in evaluation mode.
     """
+    return trained_with_history(
+        model,
+        data,
+        recipe=recipe,
+        codes=codes,
+        t_mix=t_mix,
+        seed=seed,
+        progress=progress,
+    )[0]
+
+
+def trained_with_history(
+    model: nn.Module,
+    data: ImageData,
+    *,
+    recipe: Recipe | None = None,
+    codes: MnemonicCodes | None = None,
+    t_mix: float = 0.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[nn.Module, History]:
+    """As ``trained``, with the losses and the seconds of the training when it was made.
+
+    Args:
+        model: As in ``trained``.
+        data: As in ``train``.
+        recipe: As in ``train``.
+        codes: As in ``train``.
+        t_mix: As in ``train``.
+        seed: As in ``train``.
+        progress: As in ``train``.
+
+    Returns:
+        The model in evaluation mode, and its history.
+    """
     recipe = recipe or Recipe()
     fabric = Fabric(accelerator="auto", devices=1)
     key = digest(
@@ -234,8 +270,9 @@ def trained(
     path = cache_folder() / "checkpoints" / f"{key[:32]}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if _restored(model, path):
-            return model.to(fabric.device).eval()
+        history = _restored(model, path)
+        if history is not None:
+            return model.to(fabric.device).eval(), history
         history = train(
             model,
             data,
@@ -249,18 +286,24 @@ def trained(
         metadata = {"history": json.dumps(asdict(history))}
         with written_aside(path) as aside:
             safetensors.torch.save_model(model, str(aside), metadata)
-    return model
+    return model, history
 
 
-def _restored(model: nn.Module, path) -> bool:
+def _restored(model: nn.Module, path: Path) -> History | None:
     if not path.exists():
-        return False
+        return None
     try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            kept = json.loads(file.metadata()["history"])
+        history = History(tuple(kept["losses"]), kept["seconds"])
         safetensors.torch.load_model(model, path)
-    except (safetensors.SafetensorError, RuntimeError, OSError) as error:
+    except (
+        safetensors.SafetensorError, RuntimeError, OSError, TypeError, KeyError,
+        ValueError,
+    ) as error:  # fmt: skip
         set_aside(path, str(error).splitlines()[0])
-        return False
-    return True
+        return None
+    return history
 
 
 def _content(data: ImageData) -> list:

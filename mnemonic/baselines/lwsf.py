@@ -100,7 +100,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     reads=("codes",),
     cites=("shibata2021lwsf",),
     space={
-        "learning_rate": (1e-4, 1e-3, 1e-2, 1e-1),
+        "learning_rate": (0.003, 0.01, 0.03, 0.1),
         "steps": (50, 200),
         "push": (5.0, 50.0),
     },

@@ -63,7 +63,7 @@ def step_scale(delta: Tensor, error: Tensor) -> float:
     title="NTK-F",
     reads=("forget", "remaining"),
     cites=("golatkar2020outside",),
-    space={"ridge": (0.01, 0.1, 1.0), "per_class": (2, 5)},
+    space={"ridge": (0.01, 0.1, 1.0), "per_class": (2,)},
 )
 def ntk_f(
     model: nn.Module,

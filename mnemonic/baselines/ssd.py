@@ -53,7 +53,6 @@ def importance(
     space={
         "alpha": (1.0, 3.0, 10.0, 30.0, 100.0),
         "dampening": (0.1, 1.0),
-        "per_sample": (False,),
     },
 )
 def ssd(

@@ -79,8 +79,8 @@ def projection(r: Tensor, scale: float) -> Tensor:
     reads=("forget", "remaining"),
     cites=("kodge2024deep",),
     space={
-        "remaining_scale": (10.0, 30.0, 100.0, 300.0, 1000.0),
-        "forget_scale": (1.0, 3.0, 10.0, 30.0, 100.0),
+        "remaining_scale": (1.0, 3.0, 10.0, 100.0, 1000.0),
+        "forget_scale": (3.0, 10.0, 30.0, 100.0),
     },
 )
 def svd(

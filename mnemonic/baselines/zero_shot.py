@@ -141,9 +141,9 @@ class Attention:
     cites=("chundawat2023zero",),
     space={
         "learning_rate": (1e-3, 3e-3),
-        "cycles": (100,),
-        "attention": (0.0, 250.0),
         "gate": (0.01, 0.1),
+        "cycles": (50,),
+        "batch_size": (64,),
     },
 )
 def gkt(

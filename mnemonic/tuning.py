@@ -1,0 +1,146 @@
+"""Settings of the methods, searched on the validation split.
+
+    python -m mnemonic.tuning mnist-5k-mlp
+
+One objective for all: the largest A_R + E_F on the validation images, ties going to the
+fewest backward passes. One budget for all: ``TRIALS`` settings, the published defaults
+first and the rest drawn from the method's ``space``; a smaller space is tried whole.
+The networks have a seed of their own that no result is reported for. Test images are
+not read. What came out is kept in ``baselines/tuned/<setup>.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+
+import torch
+
+from mnemonic.baselines import METHODS, Method
+from mnemonic.comparison import SETUPS, TUNED, access_for, starting_network, version_of
+from mnemonic.evaluation import evaluate
+from mnemonic.experiments import run_grid
+from mnemonic.results import provenance
+from mnemonic.storage import generator_for, write_json
+
+TRIALS = 12
+SEED = 1000  # of the networks that settings are tuned on
+
+
+def candidates(method: Method, n_trials: int) -> list[dict]:
+    """Settings to try.
+
+    Args:
+        method: With its ``space`` and its defaults.
+        n_trials: At most so many.
+
+    Returns:
+        The published defaults, where the space holds them, then others at random.
+    """
+    names = list(method.space)
+    every = [
+        dict(zip(names, values, strict=True))
+        for values in itertools.product(*method.space.values())
+    ]
+    order = torch.randperm(len(every), generator=generator_for(method.name, SEED))
+    published = {name: method.defaults[name] for name in names}
+    first = [settings for settings in every if settings == published]
+    rest = [every[i] for i in order.tolist() if every[i] != published]
+    return (first + rest)[:n_trials]
+
+
+def tried(
+    seed: int, setup: str, method: str, n_trials: int, version: str = ""
+) -> list[dict]:
+    """Score a method's candidates on the validation split.
+
+    Args:
+        seed: Of the network.
+        setup: Key of ``SETUPS``.
+        method: Key of ``METHODS``.
+        n_trials: The budget.
+        version: Of setup and method; part of a grid cell's key, not used here.
+
+    Returns:
+        One row a candidate: ``settings``, A_R and E_F on the validation images
+        (percent), backward passes and seconds. A network that is not finite any more
+        scores 0.
+    """
+    chosen, how = SETUPS[setup], METHODS[method]
+    data = chosen.load()
+    access = access_for(chosen, data, how, seed)
+    model, _ = starting_network(how, access, seed)
+    rows = []
+    for settings in candidates(how, n_trials):
+        row = {"settings": settings}
+        result = how(model, access, seed=seed, **settings)
+        row |= {"seconds": result.seconds}
+        row |= {"backward_passes": result.counts.backward_passes}
+        try:
+            scores = evaluate(result.model, data, chosen.classes, split="validation")
+            row |= {"remaining_accuracy": scores.remaining_accuracy}
+            row |= {"forgetting_error": scores.forgetting_error}
+        except ValueError:  # NaN: the learning rate was too large
+            row |= {"remaining_accuracy": 0.0, "forgetting_error": 0.0}
+        rows.append(row)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Tune methods and keep what was found.
+
+    Args:
+        arguments: Of the command line.
+
+    Returns:
+        0.
+    """
+    parser = argparse.ArgumentParser(prog="python -m mnemonic.tuning")
+    parser.add_argument("setup", choices=sorted(SETUPS))
+    parser.add_argument("--methods", nargs="*", help="all that have a space by default")
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    options = parser.parse_args(arguments)
+    names = options.methods or [n for n, m in METHODS.items() if m.space]
+    settings = [
+        {
+            "setup": options.setup,
+            "method": name,
+            "n_trials": options.trials,
+            "version": version_of(options.setup, name),
+        }
+        for name in names
+    ]
+    frame = run_grid(tried, settings, [SEED])
+    frame["score"] = frame["remaining_accuracy"] + frame["forgetting_error"]
+    found = {}
+    for name, rows in frame.groupby("method", sort=False):
+        ranked = rows.sort_values(
+            ["score", "backward_passes"], ascending=[False, True], kind="stable"
+        )
+        best = ranked.iloc[0]
+        found[name] = {
+            "settings": best["settings"],
+            "remaining_accuracy": round(float(best["remaining_accuracy"]), 2),
+            "forgetting_error": round(float(best["forgetting_error"]), 2),
+            "tried": len(rows),
+            "seconds": round(float(rows["seconds"].sum()), 1),
+        }
+        print(name, found[name], flush=True)
+    about = {
+        "setup": options.setup,
+        "objective": "largest A_R + E_F on the validation split",
+        "trials": options.trials,
+        "seed": SEED,
+        **provenance(),
+    }
+    path = TUNED / f"{options.setup}.json"
+    write_json(path, {"about": about, "methods": found})
+    return 0
+
+
+if __name__ == "__main__":
+    # By the module's own name, so that worker processes import what they run.
+    from mnemonic import tuning
+
+    sys.exit(tuning.main())
