@@ -7,6 +7,9 @@ READY := .venv/.ready
 PAGES := _build/singlehtml
 PDF := _build/forgetting-in-one-shot.pdf
 
+# Waiting threads sleep: on a busy machine, spinning ones slow each other down tenfold.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help book test full bench pdf clean
 

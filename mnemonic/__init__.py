@@ -13,6 +13,12 @@ Example:
     >>> scores = mn.evaluate(result.model, data, classes=[3])
 """
 
+import os
+
+# Threads that wait for work sleep instead of spinning: on a busy machine, spinning
+# ones slow each other down tenfold. It counts where torch is not loaded yet.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from mnemonic import plots, results
 from mnemonic.baselines import METHODS, Access, Unlearned
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes

@@ -169,6 +169,47 @@ def sweep(
         ax.set_xscale("log")
 
 
+def by_method(
+    frame: pd.DataFrame,
+    column: str,
+    ax: Axes,
+    methods: Sequence[str],
+    *,
+    color: str,
+    band: str | None = None,
+    label: str | None = None,
+) -> None:
+    """One line a method: a dot for every run, a bar at their mean.
+
+    Args:
+        frame: One row a run, with a column ``method``.
+        column: What to show.
+        ax: Where to draw; the first method is at the top.
+        methods: In the order to show.
+        color: Of the dots.
+        band: Method whose range, mean ± one deviation, is drawn behind all.
+        label: Of the dots, for the legend.
+    """
+    where = {name: -i for i, name in enumerate(methods)}
+    rows = frame[frame["method"].isin(where)]
+    if band is not None:
+        of_band = frame.loc[frame["method"] == band, column]
+        spread = of_band.std() if len(of_band) > 1 else 0.0
+        ax.axvspan(
+            of_band.mean() - spread,
+            of_band.mean() + spread,
+            color=NEUTRAL,
+            alpha=0.2,
+            lw=0,
+        )
+    places = rows["method"].map(where)
+    ax.plot(rows[column], places, "o", color=color, ms=4, alpha=0.6, label=label)
+    means = rows.groupby("method")[column].mean()
+    ax.plot(means, means.index.map(where), "|", color="black", ms=9)
+    ax.set_yticks(list(where.values()), methods)
+    ax.set_ylim(-len(methods) + 0.4, 0.6)
+
+
 def confusion(
     counts: Tensor, class_names: Sequence[str], ax: Axes, classes: Sequence[int] = ()
 ) -> None:

@@ -147,6 +147,7 @@ def _papermill(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in mnemonic/__init__.py
     os.environ["TQDM_DISABLE"] = "1"  # each step of a bar would be a line of the page
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     try:

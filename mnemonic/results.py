@@ -118,7 +118,7 @@ def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> Non
         name: Such as ``"mnist-complete"``.
         frame: Tidy: one row a result.
         about: A sentence: data, model, recipe, seeds.
-        seconds: Wall clock of the run.
+        seconds: What its parts took together, one processor core or GPU each.
     """
     text = frame.to_csv(index=False)
     folder = results_folder()

@@ -29,6 +29,11 @@ from mnemonic.splits import ArraySplit
 from mnemonic.storage import generator_for
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 class Spy(nn.Sequential):
     """Remembers its inputs, and the gradient that came back to its logits.
 
@@ -693,7 +698,7 @@ def test_erm_ktp_trains_its_mask_in_every_third_epoch(data):
             group["lr"] = rate * (1 + math.cos(math.pi * epoch / 4)) / 2
         features, extra = net[:4](x), 0.0
         if epoch == 2:
-            features = torch.stack([f * mask[:, c] for f, c in zip(features, y)])  # noqa: B905
+            features = features * torch.stack([mask[:, c] for c in y])
             overlap = sum(mask[:, i] @ mask[:, j] for i, j in ((0, 1), (0, 2), (1, 2)))
             extra = 1e-3 * ((mask.abs().sum() - 1.2).clamp_min(0) + 0.1 * overlap)
         optimizer.zero_grad()
@@ -929,10 +934,8 @@ def test_sisa_trains_every_shard_again_without_the_forget_images(shards, data):
     pool, labels = data.inputs(data.train), data.train.labels
     for s, network in enumerate(result.model.cpu().networks):
         kept = [
-            i
-            for i in range(len(pool))
-            if labels[i] == 1 and model.shard_of[i] == s
-        ]  # fmt: skip
+            i for i in range(len(pool)) if labels[i] == 1 and model.shard_of[i] == s
+        ]
         assert sorted(read_by(network, pool)) == kept
         for old in model.networks:
             assert not torch.equal(everything(network), everything(old))

@@ -26,14 +26,16 @@ def test_unknown_runs_are_refused_with_the_known_ones(names, capsys):
 
 def test_a_run_is_recorded_under_its_name(monkeypatch, tmp_path):
     monkeypatch.setenv("MNEMONIC_RESULTS", str(tmp_path))
-    monkeypatch.setattr(records, "every_class", lambda seed, **setting: None)
 
     def grid(function, settings, seeds):
         assert settings == [{"profile": "full", "data_name": "mnist"}]
-        return records.results.pd.DataFrame({"seed": list(seeds)})
+        frame = records.results.pd.DataFrame({"seed": list(seeds)})
+        frame.attrs["seconds"] = 12.5
+        return frame
 
     monkeypatch.setattr(records, "run_grid", grid)
     assert records.main(["mnist-complete"]) == 0
     frame, facts = records.results.recorded("mnist-complete")
     assert frame["seed"].tolist() == [0, 1, 2]
     assert "MNIST complete" in facts["about"]
+    assert facts["seconds"] == 12.5

@@ -160,9 +160,10 @@ class Access:
             kinds: Of ``"codes"``, ``"forget"``, ``"remaining"``.
 
         Returns:
-            The access that a method with these needs is given.
+            The access that a method with these needs is given: never to more than
+            this one.
         """
-        return replace(self, may_read=frozenset(kinds), counts=self.counts)
+        return replace(self, may_read=self.may_read & frozenset(kinds))
 
     def recounted(self) -> Access:
         """The same access with counts of its own."""
@@ -187,8 +188,16 @@ class Access:
 
         Returns:
             Data whose ``train`` split holds these images and nothing else.
+
+        Raises:
+            ValueError: If a kind is neither of the two.
         """
         for kind in kinds:
+            if kind not in ("forget", "remaining"):
+                raise ValueError(
+                    f"{kind!r} is no kind of training image; ask for 'forget' or "
+                    "'remaining', and for codes by the_codes()"
+                )
             self._allowed(kind)
         labels = self.data.train.labels.cpu()
         forgets = torch.isin(labels, torch.tensor(self.classes))

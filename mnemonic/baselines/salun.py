@@ -32,8 +32,13 @@ def salient(
             summed += g
     sizes = torch.cat([v.abs().flatten() for v in total.values()])
     kept = max(int(share * len(sizes)), 1)
-    least = sizes.topk(kept).values[-1]
-    return {name: v.abs() >= least for name, v in total.items()}
+    marked = torch.zeros_like(sizes, dtype=torch.bool)
+    marked[sizes.topk(kept).indices] = True  # no more than that where zeros tie
+    parts = marked.split([v.numel() for v in total.values()])
+    return {
+        name: part.view_as(v)
+        for (name, v), part in zip(total.items(), parts, strict=True)
+    }
 
 
 @method(
