@@ -20,6 +20,7 @@ import json
 import os
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,9 @@ def run_grid(
     missing = [i for i, result in enumerate(results) if result is None]
     if jobs is None:
         jobs = 1 if torch.cuda.is_available() else os.cpu_count()
-    with joblib.parallel_config(backend=backend or "loky"):
+    with joblib.parallel_config(backend=backend or "loky"), warnings.catch_warnings():
+        # A worker that has grown is replaced; its cells are not lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")
         finished = joblib.Parallel(n_jobs=min(jobs, max(len(missing), 1)))(
             joblib.delayed(_run_cell)(function, *cells[i], paths[i]) for i in missing
         )

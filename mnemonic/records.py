@@ -100,7 +100,8 @@ def _compared(setup: str, about: str) -> Record:
         f"{about}; {seen} training images; {recipe.epochs} epochs, batch "
         f"{recipe.batch_size}, learning rate {recipe.learning_rate:g} "
         f"({recipe.schedule}); t_mix {chosen.t_mix:g}; class {classes} forgotten by "
-        "every method, with settings tuned on the validation split",
+        "every method, with settings tuned on the validation split of "
+        f"{chosen.settings_of or setup}",
     )
 
 

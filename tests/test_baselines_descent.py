@@ -238,8 +238,10 @@ def test_different_images_are_counted_once(data, codes):
     counts = {"codes": 3, "forget": 36, "remaining": len(a | b)}
     assert access.counts.images == counts
     assert access.counts.visits == {"codes": 3, "forget": 0, "remaining": 0}
-    assert sum(access.recounted().counts.images.values()) == 0
-    access.recounted().images("forget", "remaining")
+    again = access.recounted()
+    assert sum(again.counts.images.values()) == 0
+    again.images("forget", "remaining", per_class=2)
+    assert again.counts.images == {"codes": 0, "forget": 2, "remaining": 4}
     assert access.counts.images == counts
 
 
@@ -365,6 +367,11 @@ def twice(net, x):
     loss.backward()
 
 
+def one_of_two(net, x):
+    logits, _ = net(x), net(-x)
+    loss_of(logits).backward()
+
+
 def hidden(net, x, use):
     caught = []
     handle = net[2].register_forward_hook(lambda _, __, h: caught.append(h))
@@ -431,6 +438,7 @@ USES = {
     "one forward, two backwards": (twice, 2),
     "a Jacobian": (each_logit, 3),
     "two forwards": (lambda net, x: (loss_of(net(x)) + loss_of(net(-x))).backward(), 2),
+    "one of two forwards": (one_of_two, 1),
     "two networks": (
         lambda net, x: kl(copy.deepcopy(net)(x), net(x)).sum().backward(),
         2,
