@@ -23,10 +23,12 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from mnemonic.checks import checked_number
 from mnemonic.data import ImageData
+from mnemonic.models import check_outputs
 from mnemonic.storage import generator_for, written_aside
 
 
@@ -46,6 +48,9 @@ DISTRIBUTIONS: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] =
 }
 
 
+PROBABILITY = "a probability in [0, 1]"  # what t_mix may be
+
+
 @dataclass(frozen=True, eq=False)
 class MnemonicCodes:
     """One code per class.
@@ -63,6 +68,9 @@ class MnemonicCodes:
     seed: int
     distribution: str
 
+    def __post_init__(self):
+        checked_codes(self)
+
     @classmethod
     def draw(
         cls, data: ImageData, *, seed: int = 0, distribution: str = "uniform"
@@ -77,15 +85,8 @@ class MnemonicCodes:
 
         Returns:
             The codes, on the CPU.
-
-        Raises:
-            ValueError: If the distribution is not known.
         """
-        if distribution not in DISTRIBUTIONS:
-            raise ValueError(
-                f"unknown code distribution {distribution!r}; "
-                f"choose one of {', '.join(DISTRIBUTIONS)}"
-            )
+        _check_distribution(distribution)
         generator = generator_for("codes", seed)
         shape = (data.n_classes, *data.input_shape)
         images = DISTRIBUTIONS[distribution](shape, generator)
@@ -110,6 +111,7 @@ class MnemonicCodes:
         Returns:
             A new tensor of shape ``[B, C, H, W]``. Nothing is blended.
         """
+        checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
         drawn = torch.rand(len(labels), generator=generator, device=inputs.device)
         return torch.where(
             (drawn < t_mix)[:, None, None, None], self.images[labels], inputs
@@ -126,8 +128,10 @@ class MnemonicCodes:
             data: What a network is about to be trained on.
 
         Raises:
-            ValueError: If the number of classes, their names or the shape differ.
+            ValueError: If the number of classes, their names, the shape or the type
+                differ.
         """
+        checked_codes(self)
         expected = (data.n_classes, *data.input_shape)
         if tuple(self.images.shape) != expected:
             raise ValueError(
@@ -135,12 +139,38 @@ class MnemonicCodes:
                 f"which needs [K, C, H, W] = {list(expected)}; draw codes for it with "
                 "MnemonicCodes.draw(data)"
             )
+        if self.images.dtype != torch.float32:
+            raise ValueError(
+                f"codes of type {self.images.dtype} do not fit {data.name}, whose "
+                "inputs are float32; convert them with codes.to(torch.float32)"
+            )
         if self.class_names != data.class_names:
             raise ValueError(
                 f"codes drawn for the classes {', '.join(self.class_names)} do not fit "
                 f"{data.name} with the classes {', '.join(data.class_names)}; load the "
                 "codes that were saved with the network, or draw new ones and train"
             )
+
+    def check_model(self, model: nn.Module) -> Tensor:
+        """Make sure that a network can be asked about the codes.
+
+        Args:
+            model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; on the codes' device.
+
+        Returns:
+            Its logits of the codes, ``[K, K]``.
+
+        Raises:
+            ValueError: If shape, type or number of classes differ.
+        """
+        checked_codes(self)
+        logits = check_outputs(model, self.images, what="codes")
+        if logits.shape[1] != len(self.images):
+            raise ValueError(
+                f"codes of {len(self.images)} classes do not fit a network with "
+                f"{logits.shape[1]} outputs; give the codes that it was trained with"
+            )
+        return logits
 
     def save(self, path: str | Path) -> None:
         """Write the codes with their labels, seed and distribution (safetensors)."""
@@ -177,21 +207,61 @@ class MnemonicCodes:
                 images, labels = file.get_tensor("images"), file.get_tensor("labels")
             names = tuple(json.loads(metadata["class_names"]))
             codes = cls(images, names, int(metadata["seed"]), metadata["distribution"])
-            whole = (
-                images.ndim == 4
-                and images.is_floating_point()
-                and bool(torch.isfinite(images).all())
-                and len(names) == len(images)
-                and torch.equal(labels, codes.labels)
-            )
-        except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+            if not torch.equal(labels, codes.labels):
+                raise ValueError(f"not one finite code per label {labels.tolist()}")
+        except (
+            safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError,
+        ) as error:  # fmt: skip
             raise ValueError(
                 f"{path} is damaged or holds no mnemonic codes ({error}); without its "
                 "codes a network cannot forget in one shot: find a copy of the file"
             ) from error
-        if not whole:
-            raise ValueError(
-                f"{path} holds images {list(images.shape)} for {len(names)} classes: "
-                "not one finite code [C, H, W] per class; find a copy of the file"
-            )
         return codes
+
+
+def _check_distribution(distribution: object) -> None:
+    if distribution not in tuple(DISTRIBUTIONS):
+        raise ValueError(
+            f"unknown code distribution {distribution!r}; "
+            f"choose one of {', '.join(DISTRIBUTIONS)}"
+        )
+
+
+def checked_codes(codes: object) -> MnemonicCodes:
+    """Make sure that these are codes, one finite image for each of K class names.
+
+    Args:
+        codes: What was given for codes.
+
+    Returns:
+        The same codes.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    if not isinstance(codes, MnemonicCodes):
+        raise ValueError(
+            f"codes are a {type(codes).__name__}; give MnemonicCodes, drawn with "
+            "MnemonicCodes.draw(data) or read with MnemonicCodes.load(path)"
+        )
+    images, names = codes.images, codes.class_names
+    if not (
+        isinstance(images, Tensor)
+        and images.ndim == 4
+        and images.is_floating_point()
+        and bool(torch.isfinite(images).all())
+        and isinstance(names, tuple)
+        and all(isinstance(n, str) for n in names)
+        and len(names) == len(images) > 0
+    ):
+        what = type(images).__name__
+        if isinstance(images, Tensor):
+            what = f"{images.dtype} of shape {list(images.shape)}"
+            what += "" if images.isfinite().all() else " with NaN or infinity"
+        raise ValueError(
+            f"codes are {what} for the classes {names!r}: not one finite code "
+            "[C, H, W] of floats per class name; draw them with "
+            "MnemonicCodes.draw(data), or find a copy of their file"
+        )
+    _check_distribution(codes.distribution)
+    return codes

@@ -15,7 +15,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mnemonic import files
 from mnemonic import splits as _splits
+from mnemonic.checks import checked_classes, checked_number
 from mnemonic.files import FileSplit, Split
 from mnemonic.splits import ArraySplit
 
@@ -94,12 +95,17 @@ class ImageData:
 
         Returns:
             The data, normalised by the mean and deviation of the training images.
+
+        Raises:
+            ValueError: If names, images or labels are not what they should be.
         """
+        if not isinstance(class_names, Iterable):
+            raise ValueError(f"class_names is {class_names!r}; give a list of names")
         names = tuple(str(n) for n in class_names)
-        splits = {"train": _splits.from_arrays("train", *train, names)}
-        splits["test"] = _splits.from_arrays("test", *test, names)
+        splits = {"train": _splits.from_arrays("train", train)}
+        splits["test"] = _splits.from_arrays("test", test)
         if validation is not None:
-            splits["validation"] = _splits.from_arrays("validation", *validation, names)
+            splits["validation"] = _splits.from_arrays("validation", validation)
         return cls.from_splits(name, names, splits, augmentation)
 
     @classmethod
@@ -122,8 +128,8 @@ class ImageData:
             The data.
 
         Raises:
-            ValueError: If a class has no image in a split, shapes differ between
-                splits, or the augmentation is not known.
+            ValueError: If a label is out of range, a class has no image in a split,
+                shapes differ between splits, or the augmentation is not known.
         """
         if augmentation not in ("none", "crop-flip"):
             raise ValueError(
@@ -134,18 +140,14 @@ class ImageData:
                 f"{len(class_names)} class is too few: forgetting one needs another "
                 "to remember; give at least two"
             )
-        for part in ("train", "test"):
-            counts = torch.bincount(splits[part].labels, minlength=len(class_names))
-            if (counts == 0).any():
-                empty = [class_names[i] for i in (counts == 0).nonzero()[:, 0]]
-                raise ValueError(
-                    f"the {part} split has no image of {', '.join(empty)}; every "
-                    "class needs one: add images or leave the class out"
-                )
+        for part, split in splits.items():
+            _check_labels(part, split.labels, class_names)
         if "validation" not in splits:
             held = _splits.stratified(splits["train"].labels, VALIDATION_SHARE)
             splits["validation"] = splits["train"].take(held.nonzero()[:, 0])
             splits["train"] = splits["train"].take((~held).nonzero()[:, 0])
+            for part in ("train", "validation"):
+                _check_labels(part, splits[part].labels, class_names)
         shapes = {
             part: tuple(split.pixels.shape[1:])
             for part, split in splits.items()
@@ -183,6 +185,9 @@ class ImageData:
         Returns:
             The data, in memory if its pixels take less than 1 GiB.
         """
+        image_size = checked_number(
+            "image_size", image_size, lambda s: s >= 1, "pixels, 1 or more", whole=True
+        )
         names, splits = files.class_folders(Path(folder), image_size)
         return cls.from_splits(Path(folder).name, names, splits, augmentation)
 
@@ -220,6 +225,9 @@ class ImageData:
         Yields:
             Inputs ``[B, C, H, W]``, normalised, and labels ``[B]``.
         """
+        batch_size = checked_number(
+            "batch_size", batch_size, lambda n: n >= 1, "1 image or more", whole=True
+        )
         for pixels, labels in _splits.batches(split, batch_size, device, generator):
             inputs = self._normalised(_splits.unit(pixels))
             if augment and self.augmentation == "crop-flip":
@@ -256,6 +264,24 @@ class ImageData:
         return (images - mean) / std
 
 
+def _check_labels(part: str, labels: Tensor, class_names: Sequence[str]) -> None:
+    last = len(class_names) - 1
+    wrong = labels[(labels < 0) | (labels > last)]
+    if len(wrong):
+        raise ValueError(
+            f"{part} label {int(wrong[0])} is not in 0..{last}; number the "
+            f"{len(class_names)} classes from 0, in the order of their names, and get "
+            "files anew that may be damaged"
+        )
+    counts = torch.bincount(labels, minlength=len(class_names))
+    if (counts == 0).any():
+        empty = [class_names[i] for i in (counts == 0).nonzero()[:, 0]]
+        raise ValueError(
+            f"the {part} split has no image of {', '.join(empty)}; every class needs "
+            "one: add images or leave the class out"
+        )
+
+
 def _statistics(split: Split) -> tuple[Tensor, Tensor]:
     if isinstance(split, FileSplit):  # the usual constants of ImageNet
         return torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -269,33 +295,3 @@ def _statistics(split: Split) -> tuple[Tensor, Tensor]:
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a blank channel
     return mean.float(), std.float()
-
-
-def checked_classes(classes: Sequence[int], n_classes: int) -> tuple[int, ...]:
-    """Make sure that some but not all classes are named, each once.
-
-    Args:
-        classes: Class indices.
-        n_classes: ``K``.
-
-    Returns:
-        The indices, in ascending order.
-
-    Raises:
-        ValueError: If none, all, an unknown or a repeated class is named.
-    """
-    named = [int(c) for c in classes]
-    for c, given in zip(named, classes, strict=True):
-        if c != given or not 0 <= c < n_classes:
-            raise ValueError(
-                f"forget class {given!r} is not in 0..{n_classes - 1}; name classes "
-                "by their index"
-            )
-    if len(set(named)) < len(named):
-        raise ValueError(f"forget classes {named} repeat one; name each class once")
-    if not 0 < len(named) < n_classes:
-        raise ValueError(
-            f"{len(named)} of {n_classes} classes to forget; name at least one and "
-            "leave at least one to remember"
-        )
-    return tuple(sorted(named))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.data import ImageData, checked_classes
-from mnemonic.models import check_outputs, device_of, evaluation_mode
+from mnemonic.models import check_outputs, device_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,8 @@ def evaluate(
         The scores, with tensors on the CPU.
 
     Raises:
-        ValueError: If the classes, the split or the network do not fit.
+        ValueError: If the classes, the split or the network do not fit; among them a
+            network that gives NaN for any image.
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(
@@ -73,15 +74,19 @@ def evaluate(
         )
     classes = checked_classes(classes, data.n_classes)
     k, device = data.n_classes, device_of(model)
+    labels = getattr(data, split).labels
+    forgets = torch.isin(labels, torch.tensor(classes, device=labels.device))
+    if not (forgets.any() and (~forgets).any()):
+        raise ValueError(
+            f"{int(forgets.sum())} of {len(labels)} {split} images are of the forget "
+            f"classes {list(classes)}; give data with one of them and one of the others"
+        )
     confusion = torch.zeros(k * k, dtype=torch.int64, device=device)
-    with evaluation_mode(model), torch.no_grad():
-        for inputs, labels in data.batches(
-            getattr(data, split), batch_size=batch_size, device=device
-        ):
-            if not confusion.any():
-                check_outputs(model, inputs[:1], k)
-            answers = model(inputs).argmax(1)
-            confusion += torch.bincount(labels * k + answers, minlength=k * k)
+    for inputs, labels in data.batches(
+        getattr(data, split), batch_size=batch_size, device=device
+    ):
+        answers = check_outputs(model, inputs, k).argmax(1)
+        confusion += torch.bincount(labels * k + answers, minlength=k * k)
     return scores_of(confusion.reshape(k, k).cpu(), classes)
 
 

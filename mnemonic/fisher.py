@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.models import check_outputs, evaluation_mode
+from mnemonic.models import check_loss, check_outputs, check_trainable, evaluation_mode
 
 
 def diagonal_fisher(
@@ -43,21 +43,18 @@ def diagonal_fisher(
 
     Raises:
         ValueError: If there is no sample, no trainable weight, a label that the network
-            has no output for, or the logits are not finite or not ``[N, K]``.
+            has no output for, or the logits are not ``[N, K]``, or they or the squared
+            gradients are not finite.
     """
+    check_trainable(model)
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if not parameters:
-        raise ValueError(
-            f"{type(model).__name__} has no trainable weight; set requires_grad on the "
-            "weights that may move"
-        )
     if len(inputs) == 0 or labels.shape != (len(inputs),):
         raise ValueError(
             f"{len(inputs)} inputs with labels of shape {list(labels.shape)}; give at "
             "least one input and one label for each"
         )
     with evaluation_mode(model):
-        n_classes = check_outputs(model, inputs[:1]).shape[1]
+        n_classes = check_outputs(model, inputs[:2]).shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
                 f"labels range from {int(labels.min())} to {int(labels.max())}, the "
@@ -65,13 +62,23 @@ def diagonal_fisher(
             )
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         with torch.enable_grad():
+            finite = torch.ones((), dtype=torch.bool, device=inputs.device)
             for x, y in zip(inputs.split(1), labels.split(1), strict=True):
-                loss = functional.cross_entropy(model(x), y)
+                logits = model(x)
+                loss = functional.cross_entropy(logits, y)
+                check_loss(model, loss)
+                finite &= logits.isfinite().all()  # read once, after the last sample
                 gradients = torch.autograd.grad(
                     loss, list(parameters.values()), materialize_grads=True
                 )
                 for summed, g in zip(total.values(), gradients, strict=True):
                     summed.addcmul_(g, g, value=1 / len(inputs))
+    if not (finite and all(f.isfinite().all() for f in total.values())):
+        raise ValueError(
+            f"the logits of {type(model).__name__}, or the squares of their gradients, "
+            "are NaN or infinite for some of the inputs; leave these inputs out, or "
+            "train the network again, perhaps with a smaller learning rate"
+        )
     return total
 
 

@@ -39,8 +39,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mnemonic.codes import MnemonicCodes
-from mnemonic.data import checked_classes
+from mnemonic.checks import checked_classes, checked_number
+from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher import diagonal_fisher
 from mnemonic.models import check_outputs, device_of, synchronise
 from mnemonic.strengths import (
@@ -111,17 +111,13 @@ def forget(
     Returns:
         The new network with its report. Its ``forgets_codes`` is false, and a
         ``RuntimeWarning`` is given, where no setting tried forgets on the codes; there
-        is a ``RuntimeWarning`` as well where the network did not know them before.
-
-    Raises:
-        ValueError: If the classes, the codes or the network do not fit.
+        is a ``RuntimeWarning`` as well where the network did not know them before, or
+        knows them so well that their gradients are 0.
     """
-    if sign not in (None, 1, -1):
-        raise ValueError(f"sign is {sign!r}; give +1, -1, or None to have it chosen")
-    device = device_of(model)
-    codes = codes.to(device)
-    logits = check_outputs(model, codes.images, len(codes.images))
-    classes = checked_classes(classes, len(codes.images))
+    if sign is not None:
+        allowed = "+1, -1, or None to have it chosen"
+        sign = checked_number("sign", sign, lambda s: s in (1, -1), allowed)
+    codes, classes, logits = _checked(model, codes, classes)
     unknown = [c for c in classes if logits[c].argmax() != c]
     if unknown:
         warnings.warn(
@@ -132,6 +128,15 @@ def forget(
             stacklevel=2,
         )
     return _forget(model, codes.images, codes.labels, classes, strength, sign)
+
+
+def _checked(
+    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
+) -> tuple[MnemonicCodes, tuple[int, ...], Tensor]:
+    """Codes on the model's device, classes in order, and the logits of the codes."""
+    codes = checked_codes(codes).to(device_of(model))
+    chosen = checked_classes(classes, len(codes.images))
+    return codes, chosen, codes.check_model(model)
 
 
 def forget_from_data(
@@ -162,7 +167,7 @@ def forget_from_data(
     """
     device = device_of(model)
     inputs, labels = inputs.to(device), labels.to(device)
-    n_classes = check_outputs(model, inputs[:1]).shape[1]
+    n_classes = check_outputs(model, inputs[:2]).shape[1]
     classes = checked_classes(classes, n_classes)
     forgets = _belongs(labels, classes)
     if not (forgets.any() and (~forgets).any()):
@@ -181,6 +186,9 @@ def _forget(
     strength: Strength | None,
     sign: Sign | None,
 ) -> Forgotten:
+    if not (strength is None or isinstance(strength, Strength)):
+        allowed = "Strength(lambda1, lambda2), or None to have it chosen"
+        raise ValueError(f"strength is {strength!r}; give {allowed}")
     synchronise(inputs.device)
     started = time.perf_counter()
     eta = _amplitude(model, inputs, labels, classes)
@@ -190,8 +198,8 @@ def _forget(
         labels,
         classes,
         eta,
-        strengths=[strength] if strength else GRID,
-        signs=[sign] if sign else (1, -1),
+        strengths=GRID if strength is None else [strength],
+        signs=(1, -1) if sign is None else [sign],
     )
     best = best_row(candidates)
     chosen = Strength(best["lambda1"], best["lambda2"])
@@ -200,6 +208,7 @@ def _forget(
     forgotten.load_state_dict(perturbed(model, eta, scales, best["sign"]), strict=False)
     synchronise(inputs.device)
     seconds = time.perf_counter() - started
+    _warn_of_nothing(eta)
     if best["forgetting_error"] < 100:
         warnings.warn(
             f"no setting tried forgets {list(classes)} on the codes: the best leaves "
@@ -227,13 +236,16 @@ def amplitude(
 
     Args:
         model: Trained with the codes.
-        codes: One per class, on the model's device.
+        codes: One per class.
         classes: Forget classes.
 
     Returns:
         For each trainable parameter a ``float64`` tensor of its shape, without unit.
     """
-    return _amplitude(model, codes.images, codes.labels, classes)
+    codes, classes, _ = _checked(model, codes, classes)
+    eta = _amplitude(model, codes.images, codes.labels, classes)
+    _warn_of_nothing(eta)
+    return eta
 
 
 def _amplitude(
@@ -249,6 +261,18 @@ def _amplitude(
         name: (f_forget[name].double() + FLOOR) / (f_remain[name].double() + FLOOR)
         for name in f_forget
     }
+
+
+def _warn_of_nothing(eta: dict[str, Tensor]) -> None:
+    """Warn where both Fishers are 0 for nearly all weights: each ratio is then 1."""
+    alike = sum(int(((v - 1).abs() < 1e-3).sum()) for v in eta.values())
+    if alike > 0.99 * sum(v.numel() for v in eta.values()):
+        warnings.warn(
+            "nearly all amplitudes are 1, so the codes say nothing: their loss is 0, "
+            "without a gradient. Train for fewer epochs or with more weight decay",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _belongs(labels: Tensor, classes: Sequence[int]) -> Tensor:

@@ -20,6 +20,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
+from mnemonic.checks import checked_seed
 from mnemonic.data import ImageData
 
 
@@ -45,6 +46,8 @@ def build_model(
         ValueError: If the name is not known, or the network cannot take the images.
     """
     with seeded(seed):
+        if not isinstance(name, str):
+            raise ValueError(f"model {name!r} is no name; give one, such as 'mlp'")
         if name == "mlp":
             model = _mlp(data)
         elif name == "slim-resnet":
@@ -139,7 +142,11 @@ def _timm(name: str, data: ImageData, pretrained: bool) -> nn.Module:
 
 
 def check_outputs(
-    model: nn.Module, inputs: Tensor, n_classes: int | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    n_classes: int | None = None,
+    *,
+    what: str = "inputs",
 ) -> Tensor:
     """Make sure that the network maps ``[N, C, H, W]`` to finite logits ``[N, K]``.
 
@@ -147,6 +154,7 @@ def check_outputs(
         model: Any classifier. It is run in evaluation mode, without gradients.
         inputs: Inputs of shape ``[N, C, H, W]``, on the network's device.
         n_classes: ``K``, where it is known.
+        what: The inputs are, for the error.
 
     Returns:
         The logits.
@@ -154,17 +162,22 @@ def check_outputs(
     Raises:
         ValueError: If it fails, or its output is not ``[N, K]`` or not finite.
     """
+    _check_network(model)
     try:
         with evaluation_mode(model), torch.no_grad():
             logits = model(inputs)
-    except RuntimeError as error:
+    except Exception as error:  # whatever a layer raises at what it cannot take
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{type(model).__name__} cannot take inputs of shape "
-            f"{list(inputs.shape)}: {str(error).splitlines()[0]}"
+            f"{type(model).__name__} cannot take {what} of shape "
+            f"{list(inputs.shape)}: {reason}; give it {what} of the shape and type "
+            "that it was built for, or build it for these"
         ) from error
     shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits)
-    if not isinstance(logits, Tensor) or (
-        shape != [len(inputs), n_classes or logits.shape[-1]]
+    if (
+        not isinstance(logits, Tensor)
+        or logits.ndim != 2
+        or shape != [len(inputs), n_classes or shape[1]]
     ):
         raise ValueError(
             f"{type(model).__name__} gives {shape} where logits [N, K] = "
@@ -173,11 +186,40 @@ def check_outputs(
         )
     if not torch.isfinite(logits).all():
         raise ValueError(
-            f"{type(model).__name__} gives NaN or infinite logits; its weights are "
-            "damaged or its training diverged: train it again, perhaps with a smaller "
-            "learning rate"
+            f"{type(model).__name__} gives NaN or infinite logits; "
+            "its weights are damaged or its training diverged: train it again, perhaps "
+            "with a smaller learning rate"
+            if torch.isfinite(inputs).all()
+            else f"the {what} are NaN or infinite; give finite ones"
         )
     return logits
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Make sure that the network has a weight that may move."""
+    _check_network(model)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} has no trainable weight; set requires_grad on the "
+            "weights that may move"
+        )
+
+
+def check_loss(model: nn.Module, loss: Tensor) -> None:
+    """Make sure that a loss can be differentiated by the weights."""
+    if not loss.requires_grad:
+        raise ValueError(
+            f"the output of {type(model).__name__} is cut off from its weights; its "
+            "forward must not detach, nor run under no_grad"
+        )
+
+
+def _check_network(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"the network is {model!r}; give a torch.nn.Module, such as "
+            "build_model('mlp', data)"
+        )
 
 
 def last_layer(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Linear]:
@@ -236,12 +278,13 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generator, for code that knows no other, and restore it."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(checked_seed(seed))
         yield
 
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter is; the CPU for one without any."""
+    _check_network(model)
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 

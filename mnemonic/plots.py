@@ -1,4 +1,4 @@
-"""Figures: one style, and the same colours for the same things throughout the book.
+"""Figures and tables: one style, and the same colours for the same things.
 
 Every function draws data on a given ``ax``; none shows or saves. Figures keep an opaque
 white ground, so that they read the same in a dark page.
@@ -13,6 +13,7 @@ Example:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 from torch import Tensor
 
 # Okabe and Ito's palette: told apart with every common colour vision.
@@ -223,7 +225,7 @@ def confusion(
     """
     percent = (100 * counts / counts.sum(1, keepdim=True)).numpy()
     sns.heatmap(
-        percent, ax=ax, cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,
+        percent, ax=ax, cmap="Greys", vmin=0, vmax=100, square=True, cbar=False,
         annot=True, fmt=".0f", annot_kws={"size": 9},
         xticklabels=class_names, yticklabels=class_names,
     )  # fmt: skip
@@ -243,7 +245,7 @@ def layer_steps(layers: pd.DataFrame, ax: Axes) -> None:
     where = np.arange(len(layers))[::-1]
     ax.hlines(where, layers["median_step"], layers["largest_step"], color="#BBBBBB")
     ax.plot(layers["median_step"], where, "o", color=NEUTRAL, label="median step")
-    ax.plot(layers["largest_step"], where, "D", color=FORGET, label="largest step")
+    ax.plot(layers["largest_step"], where, "D", color="black", label="largest step")
     ax.set(xscale="log", xlabel="step of a weight, absolute", yticks=where)
     ax.set_yticklabels(layers["layer"])
     ax.set_ylim(-0.6, len(layers) - 0.4)
@@ -285,3 +287,54 @@ def weight_map(
     ax.set(xticks=[], yticks=[], title=title)
     ax.grid(False)
     ax.figure.colorbar(picture, ax=ax, fraction=0.046, pad=0.04)
+
+
+def table(
+    frame: pd.DataFrame, formats: dict[str, str] | None = None, *, digits: int = 1
+) -> Styler:
+    """A table to read: heads set as in the text, a true minus, no numbered rows.
+
+    Args:
+        frame: Numbers and texts. ``A_R``, ``E_F`` and ``t_mix`` in the names of rows
+            and columns get their subscripts.
+        formats: Of columns that need one of their own, such as ``{"n": "{:,}"}``.
+        digits: After the point, of all other numbers that are not whole.
+
+    Returns:
+        What a notebook shows.
+
+    Example:
+        >>> shown = table(pd.DataFrame({"A_R": [-0.04, -1.06]}))
+        >>> "A<sub>R</sub>" in shown.to_html(), "−1.1" in shown.to_html()
+        (True, True)
+    """
+    formats = formats or {}
+
+    def written(value: object, column: object) -> str:
+        if isinstance(value, str):
+            text = value
+        elif pd.isna(value):
+            text = ""
+        elif column in formats:
+            text = formats[column].format(value)
+        else:
+            text = _number(value, f"{{:z.{digits}f}}")
+        return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+
+    shown = frame.rename_axis(index=_subscripts, columns=_subscripts).style
+    for column in frame.columns:
+        shown.format(lambda value, c=column: written(value, c), subset=[column])
+    shown.format_index(_subscripts, axis=0).format_index(_subscripts, axis=1)
+    if isinstance(frame.index, pd.RangeIndex):
+        shown.hide(axis="index")
+    return shown.set_table_attributes('class="dataframe"')  # the theme knows these
+
+
+def _number(value: object, form: str) -> str:
+    return form.format(value) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _subscripts(name: object) -> object:
+    if not isinstance(name, str):
+        return name if name is None else _number(name, "{:g}")
+    return re.sub(r"\b([AE]|t)_([RF]|mix)\b", r"\1<sub>\2</sub>", name)

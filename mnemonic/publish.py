@@ -18,6 +18,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from pathlib import Path
 from filelock import FileLock
 
 PROFILES = ("smoke", "quick", "full")
+BUILDERS = ("html", "singlehtml")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
 
 
@@ -49,9 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     root = options.root.resolve()
     build = (options.build or root / "_build").resolve()
+    if options.builder not in BUILDERS:
+        known = " or ".join(BUILDERS)
+        print(f"unknown builder {options.builder!r}; choose {known}", file=sys.stderr)
+        return 2
     try:
         notebooks = chosen_notebooks(root, options.profile, options.only)
-    except ValueError as error:
+        build.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     failed = [n for n in notebooks if not run(n, root, build, options.profile)]
@@ -83,11 +90,15 @@ def chosen_notebooks(root: Path, profile: str, only: list[str]) -> list[Path]:
             f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}"
         )
     every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
+    if not every:
+        raise ValueError(
+            f"in {root / 'notebooks'} there are none; name the repository with --root"
+        )
     named = [n for n in every if not only or n.name.startswith(tuple(only))]
     if not named:
         raise ValueError(
             f"no notebook in {root / 'notebooks'} begins with {' or '.join(only)}; "
-            f"there are {', '.join(n.stem for n in every) or 'none'}"
+            f"there are {', '.join(n.stem for n in every)}"
         )
     return named
 
@@ -163,7 +174,7 @@ def _papermill(
     except PapermillExecutionError as error:
         return _where(aside, f"{error.ename}: {error.evalue}")
     except Exception as error:  # a kernel that died, a notebook that is no notebook
-        return f"{type(error).__name__}: {error}"
+        return _where(aside, f"{type(error).__name__}: {error}")
     return fault_of(aside)
 
 
@@ -201,9 +212,10 @@ def _numbered_cells(copy: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _where(copy: Path, error: str) -> str:
-    for i, cell in _numbered_cells(copy):
+    for i, cell in _numbered_cells(copy) if copy.exists() else ():
+        running = cell["metadata"].get("papermill", {}).get("status") == "running"
         outputs = cell.get("outputs", [])
-        if any(output["output_type"] == "error" for output in outputs):
+        if running or any(output["output_type"] == "error" for output in outputs):
             first = "".join(cell["source"]).strip().splitlines()[0]
             return f"cell {i} ({first!r}) raised {error}"
     return error
@@ -297,6 +309,7 @@ def _digest(root: Path, files: list[Path], extra: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is aside is removed
     try:
         sys.exit(main())
     except KeyboardInterrupt:

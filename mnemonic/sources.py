@@ -62,7 +62,7 @@ def load_data(
     Raises:
         ValueError: If the name is not known, or files are damaged.
     """
-    if name not in _LOADERS:
+    if not isinstance(name, str) or name not in _LOADERS:
         raise ValueError(
             f"unknown data set {name!r}; choose one of {', '.join(_LOADERS)}, or use "
             "ImageData.from_folder or ImageData.from_arrays for your own"
@@ -115,11 +115,11 @@ def _idx_set(
             images = _find(f"{prefix}-images-idx3-ubyte", folders, name)
             labels = _find(f"{prefix}-labels-idx1-ubyte", folders, name)
             pixels, classes = _read_idx(images), _read_idx(labels).long()
-            if pixels.ndim != 3 or classes.shape != pixels.shape[:1]:
+            if classes.ndim != 1 or pixels.shape != (len(classes), 28, 28):
+                shapes = f"{list(pixels.shape)} and {labels} {list(classes.shape)}"
                 raise ValueError(
-                    f"{images} holds {list(pixels.shape)} and {labels} "
-                    f"{list(classes.shape)}: expected [N, 28, 28] and [N]; fetch both "
-                    "files again"
+                    f"{images} holds {shapes}: expected [N, 28, 28] and [N]; fetch "
+                    "both files again"
                 )
             splits[part] = ArraySplit(pixels[:, None], classes)
         return ImageData.from_splits(name, names, splits, "none")
@@ -132,12 +132,9 @@ def _find(file: str, folders: list[Path], name: str) -> Path:
         for path in (folder / file, folder / f"{file}.gz"):
             if path.exists():
                 return path
-    hint = (
-        "; or install Debian's package dataset-fashion-mnist"
-        if name == "fashion-mnist"
-        else ""
-    )
-    _missing(name, f"{file} (or {file}.gz)", folders, f"download=True{hint}")
+    debian = "; or install Debian's package dataset-fashion-mnist"
+    how = "download=True" + (debian if name == "fashion-mnist" else "")
+    _missing(name, f"{file} (or {file}.gz)", folders, how)
 
 
 def _read_idx(path: Path) -> Tensor:
@@ -197,6 +194,14 @@ def _archive(
         except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
             raise ValueError(f"{path} is damaged ({error}); copy it again") from error
         names = sorted({row[0] for row in images["train"]})
+        strange = sorted({row[0] for row in images[held]} - set(names))
+        sizes = {tuple(row[2].shape) for rows in images.values() for row in rows}
+        if not all(images.values()) or strange or len(sizes) > 1:
+            raise ValueError(
+                f"{path} needs images of one size and the same classes in train and "
+                f"{held}; there are {[len(rows) for rows in images.values()]} of sizes "
+                f"{sorted(sizes)}, and train lacks {strange}; copy it again"
+            )
         splits = {}
         for part, rows in (("train", images["train"]), ("test", images[held])):
             rows.sort(key=lambda row: row[:2])  # whatever the archive's order
@@ -209,21 +214,29 @@ def _archive(
 
 def _cub(root: Path, download: bool) -> ImageData:
     folder = root / "CUB_200_2011"
-    tables = {}
-    for file in ("images", "image_class_labels", "train_test_split", "classes"):
-        path = folder / f"{file}.txt"
+    names = ("images", "image_class_labels", "train_test_split", "classes")
+    tables = [folder / f"{name}.txt" for name in names]
+    for path in tables:
         if not path.exists():
             how = "unpacking the archive CUB_200_2011.tgz of its authors there"
             _missing("cub", path.name, [folder], how)
-        tables[file] = dict(line.split() for line in path.read_text().splitlines())
-    names = list(tables["classes"].values())[:CUB_CLASSES]
-    files: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-    for image, file in tables["images"].items():
-        label = int(tables["image_class_labels"][image]) - 1
-        if label < len(names):
-            part = "train" if tables["train_test_split"][image] == "1" else "test"
-            files[part].append((str(folder / "images" / file), label))
-    splits = {part: file_split(rows, 224) for part, rows in files.items()}
+    files: dict[str, list[tuple[str, int]]] = {"1": [], "0": []}  # train, test
+    try:
+        images, labels, flags, classes = (
+            dict(line.split() for line in path.read_text().splitlines())
+            for path in tables
+        )
+        names = [classes[str(c + 1)] for c in range(CUB_CLASSES)]
+        for image in dict.fromkeys([*images, *labels, *flags]):
+            row = (str(folder / "images" / images[image]), int(labels[image]) - 1)
+            if row[1] < CUB_CLASSES:
+                files[flags[image]].append(row)
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"a row of {', '.join(path.name for path in tables)} in {folder} is "
+            f"missing or damaged ({error}); unpack the archive again"
+        ) from error
+    splits = {"train": file_split(files["1"], 224), "test": file_split(files["0"], 224)}
     return ImageData.from_splits("cub", names, splits, "crop-flip")
 
 

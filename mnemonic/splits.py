@@ -52,7 +52,7 @@ def stratified(labels: Tensor, share: float, *, seed: int = 0) -> Tensor:
 
     Args:
         labels: Class indices of shape ``[N]``.
-        share: Of each class, rounded down.
+        share: Of each class, rounded down, but at least one image.
         seed: Of the draw.
 
     Returns:
@@ -63,7 +63,7 @@ def stratified(labels: Tensor, share: float, *, seed: int = 0) -> Tensor:
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
         drawn = torch.randperm(len(members), generator=generator)
-        mask[members[drawn[: int(share * len(members))]]] = True
+        mask[members[drawn[: max(int(share * len(members)), 1)]]] = True
     return mask
 
 
@@ -138,19 +138,13 @@ def unit(pixels: Tensor) -> Tensor:
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
-def from_arrays(
-    part: str,
-    images: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray,
-    class_names: tuple[str, ...],
-) -> ArraySplit:
+def from_arrays(part: str, arrays: tuple[Tensor | np.ndarray, ...]) -> ArraySplit:
     """Check images and labels and hold them in memory.
 
     Args:
         part: What to call the split in an error.
-        images: Shape ``[N, C, H, W]`` or ``[N, H, W]``; ``uint8`` or floats in [0, 1].
-        labels: Integers of shape ``[N]`` in 0 … K-1.
-        class_names: The ``K`` names.
+        arrays: Images ``[N, C, H, W]`` or ``[N, H, W]``, ``uint8`` or floats in [0, 1],
+            and integer labels ``[N]``.
 
     Returns:
         The split.
@@ -158,29 +152,30 @@ def from_arrays(
     Raises:
         ValueError: If shape, type or range is wrong.
     """
-    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    try:
+        images, labels = (torch.as_tensor(a) for a in arrays)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{part} is no pair of images and labels ({error}); give two tensors or "
+            "arrays, with labels that are integers"
+        ) from error
     if images.ndim == 3:
         images = images[:, None]
-    if images.ndim != 4 or images.shape[0] == 0 or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
         raise ValueError(
             f"{part} images have shape {list(images.shape)}; give [N, C, H, W] with "
             "one or three channels, or [N, H, W] (permute images whose channels are "
             "last)"
         )
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
+    no_integers = labels.is_floating_point() or labels.is_complex()
+    if labels.shape != images.shape[:1] or no_integers or labels.dtype == torch.bool:
         raise ValueError(
             f"{part} labels have shape {list(labels.shape)} and type {labels.dtype}; "
             f"give {len(images)} integers, one an image"
         )
-    labels = labels.to(torch.int64)
-    last = len(class_names) - 1
-    wrong = labels[(labels < 0) | (labels > last)]
-    if len(wrong):
-        raise ValueError(
-            f"{part} label {int(wrong[0])} is not in 0..{last}; number the "
-            f"{len(class_names)} classes from 0, in the order of class_names"
-        )
     if images.dtype != torch.uint8:
+        if images.is_complex():
+            raise ValueError(f"{part} images are complex; give uint8, or floats")
         images = images.float()
         low, high = float(images.min()), float(images.max())
         if not (low >= 0 and high <= 1):  # also false for NaN
@@ -188,4 +183,4 @@ def from_arrays(
                 f"{part} images range from {low:g} to {high:g}; give uint8, or floats "
                 "in [0, 1] without NaN (normalisation happens later)"
             )
-    return ArraySplit(images.contiguous(), labels)
+    return ArraySplit(images.contiguous(), labels.to(torch.int64))

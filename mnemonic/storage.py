@@ -24,6 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnemonic.checks import checked_seed
+
 
 def cache_folder() -> Path:
     """Folder for what can be made again: ``$MNEMONIC_CACHE`` or the user's cache."""
@@ -129,7 +131,7 @@ def generator_for(
     Returns:
         A fresh generator; the same one for the same purpose and seed.
     """
-    mixed = int(digest(purpose, int(seed))[:15], 16)  # 60 bits
+    mixed = int(digest(purpose, checked_seed(seed))[:15], 16)  # 60 bits
     return torch.Generator(device=device).manual_seed(mixed)
 
 

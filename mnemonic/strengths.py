@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from mnemonic.checks import checked_number
 from mnemonic.models import evaluation_mode
 
 Sign = Literal[1, -1]
@@ -45,12 +47,14 @@ class Strength:
 
     def __post_init__(self):
         for name in ("lambda1", "lambda2"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"{name} is {value!r}; give a finite number above 0, the paper "
-                    "uses 1e-6 … 1 for lambda1 and 0.1 … 1e5 for lambda2"
-                )
+            value = checked_number(
+                name,
+                getattr(self, name),
+                lambda v: 0 < v <= sys.float_info.max,
+                "a finite number above 0, the paper uses 1e-6 … 1 for lambda1 and "
+                "0.1 … 1e5 for lambda2",
+            )
+            object.__setattr__(self, name, value)  # a plain number, if it was numpy's
 
 
 # The paper's search grids, by decades.

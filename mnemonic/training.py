@@ -32,9 +32,16 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from mnemonic.codes import MnemonicCodes
+from mnemonic.checks import checked_number, checked_seed
+from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data import ImageData
-from mnemonic.models import check_outputs, device_of, seeded
+from mnemonic.models import (
+    check_loss,
+    check_outputs,
+    check_trainable,
+    device_of,
+    seeded,
+)
 from mnemonic.storage import (
     cache_folder,
     digest,
@@ -66,18 +73,18 @@ class Recipe:
     schedule: Literal["constant", "cosine"] = "constant"
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; give an integer of 1 or more")
+        for name in ("epochs", "batch_size"):
+            self._check(name, lambda n: n >= 1, "an integer of 1 or more", whole=True)
         for name in ("learning_rate", "momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value!r}; give a number of 0 or more")
+            self._check(name, lambda v: 0 <= v < math.inf, "a number of 0 or more")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; choose 'constant' or 'cosine'"
             )
+
+    def _check(self, name: str, *allowed: object, whole: bool = False) -> None:
+        value = checked_number(name, getattr(self, name), *allowed, whole=whole)
+        object.__setattr__(self, name, value)  # a plain number, if it was numpy's
 
     def rate_at(self, done: float) -> float:
         """The learning rate when a share ``done`` in [0, 1] of all steps is done."""
@@ -126,23 +133,15 @@ def train(
         Loss per epoch and the time it took.
 
     Raises:
-        ValueError: If ``t_mix`` or the codes do not fit, or the loss is not finite.
+        ValueError: If a setting, the codes or the network do not fit, or the loss is
+            not finite.
     """
-    recipe = recipe or Recipe()
-    if not (isinstance(t_mix, (int, float)) and 0 <= t_mix <= 1):
-        raise ValueError(f"t_mix is {t_mix!r}; it is a probability, give one in [0, 1]")
-    if t_mix > 0 and codes is None:
-        raise ValueError(
-            f"t_mix is {t_mix} but there are no codes; draw them with "
-            "MnemonicCodes.draw(data), or leave t_mix at 0"
-        )
-    if codes is not None:
-        codes.check(data)
+    recipe, t_mix, seed = _checked(model, data, recipe, codes, t_mix, seed)
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     fabric.launch()
     device = fabric.device
     home = device_of(model)
-    check_outputs(model, torch.zeros(1, *data.input_shape, device=home), data.n_classes)
+    check_outputs(model, torch.zeros(2, *data.input_shape, device=home), data.n_classes)
     data = data.to(device)
     codes = codes.to(device) if codes is not None else None
     optimizer = torch.optim.SGD(
@@ -173,6 +172,7 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.rate_at(step / steps)
                 loss = functional.cross_entropy(wrapped(inputs), labels)
+                check_loss(model, loss)
                 wrapped_optimizer.zero_grad()
                 fabric.backward(loss)
                 wrapped_optimizer.step()
@@ -187,6 +187,30 @@ def train(
                 )
     model.eval()
     return History(tuple(losses), time.perf_counter() - started)
+
+
+def _checked(
+    model: nn.Module,
+    data: ImageData,
+    recipe: Recipe | None,
+    codes: MnemonicCodes | None,
+    t_mix: float,
+    seed: int,
+) -> tuple[Recipe, float, int]:
+    """Recipe, t_mix and seed as they are used, if everything fits."""
+    check_trainable(model)
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe is {recipe!r}; give Recipe(epochs=…, …)")
+    t_mix = checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
+    if t_mix > 0 and codes is None:
+        raise ValueError(
+            f"t_mix is {t_mix} but there are no codes; draw them with "
+            "MnemonicCodes.draw(data), or leave t_mix at 0"
+        )
+    if codes is not None:
+        checked_codes(codes).check(data)
+    return recipe, t_mix, checked_seed(seed)
 
 
 def trained(
@@ -253,7 +277,7 @@ def trained_with_history(
     Returns:
         The model in evaluation mode, and its history.
     """
-    recipe = recipe or Recipe()
+    recipe, t_mix, seed = _checked(model, data, recipe, codes, t_mix, seed)
     fabric = Fabric(accelerator="auto", devices=1)
     key = digest(
         str(model),

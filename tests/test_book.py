@@ -1,8 +1,10 @@
 import contextlib
+import importlib.util
 import io
 import itertools
 import json
 import re
+import shutil
 import statistics
 import time
 from collections import Counter
@@ -22,10 +24,11 @@ PAGES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapte
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ORDER = [Path(page).name for page in PAGES if page.startswith("notebooks/")]
 HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}
-# Every artefact of the paper that the first six chapters show again.
+# Every artefact of the paper that the chapters show again.
 ARTEFACTS = {
     "paper-fig-2", "paper-fig-6", "paper-fig-7", "paper-fig-8", "paper-fig-9",
     "paper-table-5", "paper-table-7",
+    "paper-table-1", "paper-table-2", "paper-table-3", "paper-fig-3",
 }  # fmt: skip
 
 
@@ -257,6 +260,34 @@ def test_chapter_has_the_length_of_a_lesson(path):
     assert 1200 <= len(prose(text_of(read(path))).split()) <= 2600
 
 
+STYLES = ROOT / "book" / "_static" / "book.css"
+
+
+def rules(css):
+    """Pairs of a selector, in one way of writing, and its declarations."""
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.S)
+    for selectors, declared in re.findall(r"([^{}]+)\{([^{}]*)\}", css):
+        for selector in re.split(r",(?![^(]*\))", selectors):
+            yield re.sub(r"['\"]", "", " ".join(selector.split())), declared
+
+
+def test_outputs_keep_the_colours_of_a_dark_page():
+    package = importlib.util.find_spec("pydata_sphinx_theme").submodule_search_locations
+    sheets = [path for p in package for path in Path(p).rglob("*.css")]
+    ours = dict(rules(STYLES.read_text(encoding="utf-8")))
+    mats = {
+        selector
+        for sheet in sheets
+        for selector, declared in rules(sheet.read_text(encoding="utf-8"))
+        if "data-theme=dark" in selector and "cell_output" in selector
+        if "background" in declared
+    }
+    assert mats  # else the theme has changed, and so may ours
+    for selector in mats:
+        assert "background-color: transparent !important" in ours[selector]
+        assert "color: var(--pst-color-text-base) !important" in ours[selector]
+
+
 # The whole book, run in the smoke profile and rendered, once for the tests below.
 
 
@@ -394,6 +425,84 @@ def test_artefacts_of_the_paper_can_be_linked_to(book):
         tag["id"] for soup in book.soup.values() for tag in soup.find_all(id=True)
     }
     assert anchors >= ARTEFACTS
+
+
+def test_heads_of_tables_are_words(book):
+    n = 0
+    for name, soup in book.soup.items():
+        for head in soup.select(".cell_output th"):
+            assert "_" not in head.get_text(), f"{name}: {head}"
+            n += 1
+    assert n > 100
+
+
+def test_no_page_offers_to_run_where_the_package_is_not(book):
+    for name, soup in book.soup.items():
+        for link in soup.find_all("a", href=True):
+            assert "colab.research" not in link["href"], name
+
+
+# What only a browser can say, where there is one.
+
+CELLS = """() => [...document.querySelectorAll('.cell_output td, .cell_output th')]
+  .filter(cell => cell.innerText.trim())
+  .map(cell => {
+    let ground = cell, clear = /rgba\\(.*, 0\\)|transparent/;
+    while (ground && clear.test(getComputedStyle(ground).backgroundColor))
+      ground = ground.parentElement;
+    return [getComputedStyle(cell).color,
+            ground ? getComputedStyle(ground).backgroundColor : 'rgb(255, 255, 255)'];
+  })"""
+CUT = """() => [...document.querySelectorAll('.cell_output table, .highlight pre')]
+  .filter(inner => {
+    let box = inner;
+    while (!/auto|scroll|hidden/.test(getComputedStyle(box).overflowX))
+      box = box.parentElement;
+    return box.scrollWidth > box.clientWidth + 1;
+  }).map(inner => inner.textContent.slice(0, 100))"""
+
+
+@pytest.fixture(scope="session")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("chapter", ORDER)
+def test_tables_can_be_read_and_nothing_is_cut_off(book, browser, chapter, scheme):
+    size = {"width": 1280, "height": 900}
+    page = browser.new_page(color_scheme=scheme, viewport=size)
+    page.goto((book.html / "notebooks" / f"{chapter}.html").as_uri())
+    page.wait_for_timeout(500)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    pairs = page.evaluate(CELLS)
+    cut = page.evaluate(CUT)
+    page.close()
+    assert pairs
+    for text, ground in pairs:
+        assert contrast(text, ground) >= 4.5, (text, ground)
+    assert cut == []
+
+
+def contrast(*colours):
+    """Between two colours as a browser writes them: 1 to 21."""
+    lights = []
+    for colour in colours:
+        parts = [int(float(v)) / 255 for v in re.findall(r"[\d.]+", colour)[:3]]
+        linear = [
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts
+        ]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
 def test_pictures_have_a_text(book):

@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import pytest
 import safetensors.torch
 import torch
@@ -122,6 +125,46 @@ def test_damaged_code_files_are_refused(tmp_path, codes):
         safetensors.torch.save_file({**good, **changes}, path, metadata)
         with pytest.raises(ValueError, match="not one finite code"):
             mn.MnemonicCodes.load(path)
+    for changes in (
+        {"distribution": "zzz"},
+        {"class_names": "null"},
+        {"class_names": "3"},
+        {"seed": "x"},
+    ):
+        safetensors.torch.save_file(good, path, {**metadata, **changes})
+        with pytest.raises(ValueError, match="holds no mnemonic codes"):
+            mn.MnemonicCodes.load(path)
     safetensors.torch.save_file(good, path)  # no metadata: some other tensors
     with pytest.raises(ValueError, match="holds no mnemonic codes"):
         mn.MnemonicCodes.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": torch.full((3, 1, 6, 6), torch.nan)}, "with NaN or infinity"),
+        ({"images": torch.zeros(3, 1, 6, 6).byte()}, "codes are torch.uint8"),
+        ({"images": torch.zeros(3, 36)}, r"shape \[3, 36\] .* not one finite code"),
+        ({"images": None}, "codes are NoneType"),
+        ({"class_names": ("a", "b")}, "not one finite code"),
+        ({"class_names": None}, "for the classes None"),
+        ({"distribution": []}, r"unknown code distribution \[\]; choose"),
+    ],
+)
+def test_only_codes_are_codes(codes, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(codes, **changes)
+
+
+@pytest.mark.parametrize("t_mix", [math.nan, 1.1, -0.1, None, True])
+def test_only_probabilities_mix(codes, t_mix):
+    with pytest.raises(ValueError, match=r"t_mix is .*; give a probability in"):
+        codes.substitute(codes.images, codes.labels, t_mix, torch.Generator())
+
+
+@pytest.mark.parametrize("seed", [None, "x", 1.5, True, 10**400])
+def test_only_integers_are_seeds(data, seed):
+    with pytest.raises(ValueError, match=r"seed is .*; give an integer"):
+        mn.MnemonicCodes.draw(data, seed=seed)
+    with pytest.raises(ValueError, match=r"seed is .*; give an integer"):
+        mn.build_model("mlp", data, seed=seed)

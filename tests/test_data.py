@@ -133,11 +133,34 @@ X, Y = blobs()
         ({"test": (X[:, :, :4], Y)}, "differ in shape"),
         ({"class_names": ["a"], "train": (X, Y * 0), "test": (X, Y * 0)}, "too few"),
         ({"augmentation": "blur"}, "unknown augmentation 'blur'"),
+        ({"train": None}, "train is no pair of images and labels"),
+        ({"train": (None, Y)}, "train is no pair"),
+        ({"test": (X, ["a"] * 120)}, "test is no pair"),
+        ({"train": (X, Y * 1j)}, "give 120 integers"),
+        ({"train": (X, Y > 0)}, "give 120 integers"),
+        ({"train": (X * 1j, Y)}, "images are complex"),
+        ({"validation": (X[Y != 1], Y[Y != 1])}, "validation split has no image of b"),
+        ({"validation": (X[:0], Y[:0])}, "validation images have shape"),
+        ({"train": (X[:3], Y[:3])}, "train split has no image of a, b, c"),
+        ({"class_names": None}, "class_names is None"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+def test_a_tenth_of_few_is_one():
+    data = make(train=(X[:12], Y[:12]))
+    assert torch.bincount(data.validation.labels).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("size", [0, None, "8", True, 2.0])
+def test_wrong_sizes_are_refused(tmp_path, size):
+    with pytest.raises(ValueError, match=r"batch_size is .*; give 1 image or more"):
+        next(make().batches(make().train, batch_size=size))
+    with pytest.raises(ValueError, match=r"image_size is .*; give pixels, 1 or more"):
+        mn.ImageData.from_folder(tmp_path, image_size=size)
 
 
 def test_numpy_arrays_without_a_channel_axis_will_do():
@@ -260,6 +283,13 @@ def test_truncated_and_missing_idx_files(tmp_path):
     shutil.copy(raw / "train-images-idx3-ubyte", raw / "train-labels-idx1-ubyte")
     with pytest.raises(ValueError, match=r"expected .N, 28, 28. and .N."):
         mn.load_data("mnist", root=tmp_path)
+    small = struct.pack(">BBBBiii", 0, 0, 8, 3, 20, 20, 20) + bytes(20**3)
+    (raw / "t10k-images-idx3-ubyte").write_bytes(small)
+    write_idx(raw, "train", 200)
+    with pytest.raises(
+        ValueError, match=r"holds \[20, 20, 20\] .* expected .N, 28, 28"
+    ):
+        mn.load_data("mnist", root=tmp_path)
     for file in raw.iterdir():
         file.unlink()
     write_idx(raw, "train", 200, compress=True)
@@ -269,9 +299,23 @@ def test_truncated_and_missing_idx_files(tmp_path):
         mn.load_data("mnist", root=tmp_path)
 
 
+@pytest.mark.parametrize(("prefix", "part"), [("train", "train"), ("t10k", "test")])
+@pytest.mark.parametrize("label", [10, 255])
+def test_idx_labels_out_of_range(tmp_path, prefix, part, label):
+    raw = tmp_path / "MNIST" / "raw"
+    write_idx(raw, "train", 200)
+    write_idx(raw, "t10k", 20)
+    path = raw / f"{prefix}-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + bytes([label]))
+    with pytest.raises(ValueError, match=rf"{part} label {label} is not in 0\.\.9"):
+        mn.load_data("mnist", root=tmp_path)
+
+
 def test_unknown_and_absent_sets_say_the_way_out(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unknown data set 'cifar11'; choose one of"):
         mn.load_data("cifar11")
+    with pytest.raises(ValueError, match=r"unknown data set \[\]"):
+        mn.load_data([])
     monkeypatch.setattr("mnemonic.sources.DEBIAN_FASHION", tmp_path)
     for name in mn.DATA_SETS:
         if name in ("mnist-5k", "fashion-mnist"):
@@ -302,6 +346,28 @@ def test_archive_is_read_without_unpacking(tmp_path):
         mn.load_data("cifar10-jpeg", root=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ({}, r"there are \[0, 0\] of"),
+        ({"train/cat": 32, "train/dog": 32}, r"there are \[2, 0\] of"),
+        ({"train/cat": 32, "test/cat": 16}, r"sizes \[\(3, 16, 16\), \(3, 32, 32\)\]"),
+        ({"train/cat": 32, "test/cow": 32}, r"train lacks \['cow'\]"),
+    ],
+)
+def test_archives_of_something_else(tmp_path, images, message):
+    source = tmp_path / "source"
+    source.mkdir()
+    for folder, side in images.items():
+        (source / folder).mkdir(parents=True)
+        image = torch.zeros(3, side, side, dtype=torch.uint8)
+        to_pil_image(image).save(source / folder / "0.png")
+    with tarfile.open(tmp_path / "cifar10-jpeg.tar.xz", "w:xz") as archive:
+        archive.add(source, "cifar10-jpeg")
+    with pytest.raises(ValueError, match=message):
+        mn.load_data("cifar10-jpeg", root=tmp_path)
+
+
 def test_cub_by_its_split_file(tmp_path):
     root = tmp_path / "CUB_200_2011"
     rows = [(i, 1 + i % 45, int(i // 45 % 3 > 0)) for i in range(270)]
@@ -327,6 +393,21 @@ def test_cub_by_its_split_file(tmp_path):
     trained = sum(t for _, c, t in rows if c <= 40)
     assert len(data.train) + len(data.validation) == trained
     assert len(data.test) == 240 - trained
+    for file, old, new, message in (
+        ("image_class_labels", "0 1\n", "0 0\n", r"label -1 is not in 0\.\.39"),
+        ("image_class_labels", "0 1\n", "", "missing or damaged .'0'."),
+        ("image_class_labels", "0 1\n", "0 one\n", "missing or damaged .*'one'"),
+        ("images", "0 001.Bird/0.png\n", "", "missing or damaged .'0'."),
+        ("images", "0 001.Bird/0.png\n", "0\n", "missing or damaged"),
+        ("train_test_split", "0 0\n", "0 2\n", "missing or damaged .'2'."),
+        ("classes", "1 001.Bird\n", "", "missing or damaged .'1'."),
+    ):
+        path = root / f"{file}.txt"
+        whole = path.read_text()
+        path.write_text(whole.replace(old, new, 1))
+        with pytest.raises(ValueError, match=message):
+            mn.load_data("cub", root=tmp_path)
+        path.write_text(whole)
 
 
 def test_stanford_cars_through_torchvision(tmp_path):

@@ -66,3 +66,27 @@ def test_wrong_input_is_refused(learned):
         mn.evaluate(learned, data, [4])
     with pytest.raises(ValueError, match="where logits"):
         mn.evaluate(nn.Flatten(), data, [0])
+    with pytest.raises(ValueError, match="0 of 405 train images are of the forget"):
+        mn.evaluate(learned, data.without([0]), [0], split="train")
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        mn.evaluate(learned, data, [0], batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda logits: logits.mean(0, keepdim=True), r"gives \[1, 4\] where logits"),
+        (lambda logits: logits.where(logits > logits.median(), torch.nan), "NaN"),
+    ],
+)
+def test_outputs_of_every_batch_are_looked_at(learned, spoil, message):
+    model, data, _ = learned
+    seen = []
+
+    def from_the_second_batch(module, inputs, logits):
+        seen.append(1)
+        return spoil(logits) if len(seen) > 1 else None
+
+    model.register_forward_hook(from_the_second_batch)
+    with pytest.raises(ValueError, match=message):
+        mn.evaluate(model, data, [0], batch_size=100)

@@ -134,6 +134,16 @@ def test_works_inside_no_grad(tiny, codes):
     assert fisher["1.weight"].sum() > 0
 
 
+class MeanOfBatch(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).mean(0, keepdim=True)
+
+
+class Detached(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
 def test_wrong_input_is_refused(tiny, codes):
     x, y = codes.images, codes.labels
     for inputs, labels, message in (
@@ -141,10 +151,18 @@ def test_wrong_input_is_refused(tiny, codes):
         (x, y[:2], "one label for each"),
         (x, y + 1, r"labels range from 1 to 3, .* 0\.\.2"),
         (x[:, :, :3], y, "cannot take inputs"),
-        (x * torch.nan, y, "NaN"),
+        (x * torch.nan, y, "the inputs are NaN"),
+        (torch.cat([x[:2], x[2:] * torch.nan]), y, "NaN or infinite for some of the"),
     ):
         with pytest.raises(ValueError, match=message):
             mn.diagonal_fisher(tiny, inputs, labels)
+    for model, message in (
+        (MeanOfBatch(nn.Flatten(), nn.Linear(36, 3)), r"gives \[1, 3\] where logits"),
+        (Detached(nn.Flatten(), nn.Linear(36, 3)), "cut off from its weights"),
+        (None, "the network is None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mn.diagonal_fisher(model, x, y)
     tiny.requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable weight"):
         mn.diagonal_fisher(tiny, x, y)

@@ -275,14 +275,25 @@ def test_outputs_that_overflow_are_no_forgetting():
         ([-1], r"class -1 is not in 0\.\.2"),
         ([0.5], r"class 0\.5 is not in"),
         ([1, 1], "repeat one"),
+        (None, r"forget classes are None; give a list .* \[3\]"),
+        (1, "forget classes are 1; give a list"),
+        ("12", "forget classes are '12'; give a list"),
+        ([None], "class None is not in"),
+        ([math.inf], "class inf is not in"),
+        ([math.nan], "class nan is not in"),
+        ([True], "class True is not in"),
     ],
 )
 def test_wrong_forget_sets_are_refused(tiny, codes, classes, message):
     with pytest.raises(ValueError, match=message):
         mn.forget(tiny, codes, classes)
+    with pytest.raises(ValueError, match=message):
+        mn.amplitude(tiny, codes, classes)
 
 
-@pytest.mark.parametrize("value", [0, -1e-3, math.nan, math.inf])
+@pytest.mark.parametrize(
+    "value", [0, -1e-3, math.nan, math.inf, None, "1e-3", True, 10**400]
+)
 @pytest.mark.parametrize("name", ["lambda1", "lambda2"])
 def test_wrong_strengths_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is .*; give a finite number above 0"):
@@ -293,9 +304,22 @@ def test_wrong_strengths_are_refused(name, value):
 def test_wrong_networks_are_refused(tiny, codes):
     with pytest.raises(ValueError, match="sign is 0"):
         mn.forget(tiny, codes, [0], sign=0)
-    with pytest.raises(ValueError, match="where logits"):
+    with pytest.raises(ValueError, match="sign is True"):
+        mn.forget(tiny, codes, [0], sign=True)
+    for strength in (0, [], (1e-3, 10.0)):
+        with pytest.raises(ValueError, match=r"strength is .*; give Strength\(lambda1"):
+            mn.forget(tiny, codes, [0], strength=strength)
+    with pytest.raises(ValueError, match=r"codes of 3 classes .* with 4 outputs"):
         mn.forget(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), codes, [0])
-    with pytest.raises(ValueError, match="cannot take inputs"):
+    for network in (None, "mlp", lambda x: x):
+        with pytest.raises(ValueError, match=r"the network is .*; give a torch.nn.Mod"):
+            mn.forget(network, codes, [0])
+    for other in (codes.images, "codes", None):
+        with pytest.raises(ValueError, match=r"codes are a .*; give MnemonicCodes"):
+            mn.forget(tiny, other, [0])
+    with pytest.raises(ValueError, match="cannot take codes"):
+        mn.forget(tiny, codes.to(torch.float64), [0])
+    with pytest.raises(ValueError, match="cannot take codes"):
         mn.forget(nn.Sequential(nn.Flatten(), nn.Linear(35, 3)), codes, [0])
     with pytest.raises(ValueError, match="no trainable weight"):
         mn.forget(tiny.requires_grad_(False), codes, [0])
@@ -303,6 +327,21 @@ def test_wrong_networks_are_refused(tiny, codes):
         tiny[1].bias.fill_(torch.nan)
     with pytest.raises(ValueError, match="NaN"):
         mn.forget(tiny, codes, [0])
+
+
+def test_codes_that_are_learned_too_well_say_nothing(learned):
+    model, _, codes = learned
+    with torch.no_grad():
+        model[3].weight *= 100
+        model[3].bias *= 100
+    with pytest.warns(RuntimeWarning, match="nearly all amplitudes are 1"):
+        eta = mn.amplitude(model, codes, [0])
+    assert all((v == 1).all() for v in eta.values())
+    with (
+        pytest.warns(RuntimeWarning, match="no setting tried"),
+        pytest.warns(RuntimeWarning, match="nearly all amplitudes are 1"),
+    ):
+        mn.forget(model, codes, [0], strength=mn.Strength(1e-6, 0.1))
 
 
 def test_codes_that_the_network_never_knew_are_reported(learned):

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -55,6 +56,10 @@ DRAWN = {
         ),
         ax,
     ),
+    "by_method": lambda ax: plots.by_method(
+        pd.DataFrame({"method": ["a", "b"], "E_F": [1.0, 2.0]}),
+        "E_F", ax, ["b", "a"], color=plots.FORGET,
+    ),
     "heat": lambda ax: plots.heat(pd.DataFrame([[1.0, 2.0]]), ax, label="score (%)"),
     "weight_map": lambda ax: plots.weight_map(torch.ones(2, 2), ax, title="t"),
 }  # fmt: skip
@@ -71,13 +76,37 @@ def test_it_draws_on_the_given_ax_only(name, ax):
     ax.figure.canvas.draw()  # under warnings as errors: the layout works out
 
 
+def test_methods_stand_on_lines_of_their_own_with_a_dot_a_run():
+    frame = pd.DataFrame(
+        {
+            "method": ["b", "a", "b", "retrained", "retrained", "left out"],
+            "E_F": [10.0, 90.0, 20.0, 40.0, 60.0, 0.0],
+        }
+    )
+    _, ax = plt.subplots()
+    order = ["a", "b", "retrained"]
+    plots.by_method(frame, "E_F", ax, order, color="red", band="retrained")
+    assert [label.get_text() for label in ax.get_yticklabels()] == order
+    dots, means = ax.get_lines()
+    assert sorted(zip(dots.get_ydata(), dots.get_xdata(), strict=True)) == [
+        (-2, 40.0), (-2, 60.0), (-1, 10.0), (-1, 20.0), (0, 90.0),
+    ]  # fmt: skip
+    assert sorted(zip(means.get_ydata(), means.get_xdata(), strict=True)) == [
+        (-2, 50.0), (-1, 15.0), (0, 90.0),
+    ]  # fmt: skip
+    (band,) = ax.patches
+    spread = np.std([40.0, 60.0], ddof=1)
+    assert band.get_x() == pytest.approx(50 - spread)
+    assert band.get_width() == pytest.approx(2 * spread)
+
+
 def test_every_public_function_is_tried_here():
     public = {
         name
         for name, f in vars(plots).items()
         if getattr(f, "__module__", "") == plots.__name__ and not name.startswith("_")
     }
-    assert public == {*DRAWN, "image_grid", "style"}
+    assert public == {*DRAWN, "image_grid", "style", "table"}
 
 
 def test_style_forgets_what_was_set_before_and_keeps_a_white_ground():
@@ -281,7 +310,7 @@ def test_steps_of_each_layer_are_at_its_name(ax):
     lines = {line.get_label(): line for line in ax.lines}
     for column, label, colour in (
         ("median_step", "median step", plots.NEUTRAL),
-        ("largest_step", "largest step", plots.FORGET),
+        ("largest_step", "largest step", "#000000"),
     ):
         wanted = [[s, at[n]] for n, s in zip(layers.layer, layers[column], strict=True)]
         assert np.allclose(lines[label].get_xydata(), wanted)
@@ -316,3 +345,33 @@ def test_map_of_weights_tells_the_asked_decades_apart(ax):
     assert ax.get_title() == "F"
     plots.weight_map(values, plt.figure().add_subplot(), title="F", color="viridis")
     ax.figure.canvas.draw()
+
+
+def test_table_reads_like_the_text():
+    frame = pd.DataFrame(
+        {
+            ("ours", "A_R"): [-1.25, float("nan")],
+            ("ours", "worst E_F"): ["-0.5 ± 0.1", "1e-3"],
+            ("n", ""): [1000, -2],
+            ("step", ""): [1e-3, -1e-3],
+        },
+        index=pd.Index([0.1, 1.0], name="t_mix"),
+    )
+    shown = plots.table(frame, {("step", ""): "{:.0e}"}, digits=2).to_html()
+    page = BeautifulSoup(shown, "html.parser")
+    heads = [str(th.decode_contents()) for th in page.find_all("th")]
+    assert {"A<sub>R</sub>", "worst E<sub>F</sub>", "t<sub>mix</sub>"} <= {*heads}
+    assert {"0.1", "1"} <= {*heads}
+    rows = [[td.get_text() for td in tr.find_all("td")] for tr in page.tbody("tr")]
+    assert rows == [
+        ["−1.25", "−0.5 ± 0.1", "1000", "1e-03"],
+        ["", "1e-3", "−2", "−1e-03"],
+    ]
+    assert "dataframe" in page.table["class"]
+
+
+def test_table_shows_no_numbers_of_rows_and_no_negative_zero():
+    page = BeautifulSoup(
+        plots.table(pd.DataFrame({"x": [-0.01], "y": ["a"]})).to_html(), "html.parser"
+    )
+    assert [cell.get_text() for cell in page.tbody(["th", "td"])] == ["0.0", "a"]

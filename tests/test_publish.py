@@ -230,6 +230,8 @@ def test_builds_elsewhere_leave_the_repository_alone(root, ran, tmp_path):
     ("options", "message"),
     [
         (["--profile", "fast"], "unknown profile 'fast'; choose one of smoke, quick"),
+        (["--builder", "pdf"], "unknown builder 'pdf'; choose html or singlehtml"),
+        (["--build", "/proc/x"], "/proc/x"),
         (["--only", "07", "x"], "begins with 07 or x; there are 01_one, 02_two"),
     ],
 )
@@ -244,7 +246,7 @@ def test_wrong_call_does_nothing_and_says_what_there_is(
 
 def test_repository_without_notebooks(tmp_path, capsys):
     assert publish_in(tmp_path) == 2
-    assert "there are none" in capsys.readouterr().err
+    assert "there are none; name the repository" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

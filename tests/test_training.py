@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -103,6 +104,12 @@ def test_test_and_validation_images_are_not_read(data, codes):
         ({"t_mix": -0.1}, "t_mix is -0.1"),
         ({"t_mix": math.nan}, "t_mix is nan"),
         ({"t_mix": "0.1"}, "t_mix is '0.1'"),
+        ({"t_mix": True}, "t_mix is True"),
+        ({"seed": None}, "seed is None; give an integer"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"recipe": {"epochs": 3}}, "recipe is .*; give Recipe"),
+        ({"codes": torch.rand(3, 1, 6, 6)}, "codes are a Tensor; give MnemonicCodes"),
         ({"codes": None}, "there are no codes"),
         ({"recipe": mn.Recipe(learning_rate=1e30, epochs=5)}, "diverged"),
     ],
@@ -111,6 +118,57 @@ def test_wrong_settings_are_refused(data, codes, changes, message):
     settings = {"recipe": QUICK, "codes": codes, "t_mix": 0.1, **changes}
     with pytest.raises(ValueError, match=message):
         mn.train(mn.build_model("mlp", data), data, **settings, progress=False)
+    if message == "diverged":
+        return
+    with pytest.raises(ValueError, match=message):
+        mn.trained(mn.build_model("mlp", data), data, **settings, progress=False)
+
+
+@pytest.mark.parametrize("convert", [np.int64, np.float32, torch.tensor])
+def test_numbers_of_numpy_and_torch_are_numbers(data, codes, convert):
+    whole = int if convert is np.float32 else convert
+    recipe = mn.Recipe(epochs=whole(1), learning_rate=convert(1), momentum=convert(0))
+    assert recipe == mn.Recipe(epochs=1, learning_rate=1, momentum=0)
+    given, plain = (mn.build_model("mlp", data) for _ in range(2))
+    settings = {"codes": codes, "recipe": recipe, "progress": False}
+    mn.trained(given, data, t_mix=convert(1), seed=whole(2), **settings)
+    mn.trained(plain, data, t_mix=1, seed=2, **settings)
+    assert torch.equal(weights(given), weights(plain))
+
+
+class Detached(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "the network is None; give a torch.nn.Module"),
+        ("mlp", "the network is 'mlp'"),
+        (nn.Flatten(), "no trainable weight"),
+        (nn.Sequential(nn.Linear(6, 3).requires_grad_(False)), "no trainable weight"),
+        (Detached(nn.Flatten(), nn.Linear(36, 3)), "cut off from its weights"),
+    ],
+)
+@pytest.mark.parametrize("train", [mn.train, mn.trained])
+def test_networks_that_cannot_learn_are_refused(data, train, model, message):
+    with pytest.raises(ValueError, match=message):
+        train(model, data, recipe=QUICK, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.fill_(torch.nan), "with NaN or infinity"),
+        (lambda x: x.double(), r"codes.to\(torch.float32\)"),
+    ],
+)
+def test_wrong_codes_are_not_blamed_on_the_training(data, codes, change, message):
+    with pytest.raises(ValueError, match=message):  # noqa: PT012
+        wrong = replace(codes, images=codes.images.clone())
+        object.__setattr__(wrong, "images", change(wrong.images))
+        mn.train(mn.build_model("mlp", data), data, codes=wrong, t_mix=0.1)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +176,10 @@ def test_wrong_settings_are_refused(data, codes, changes, message):
     [
         ("epochs", 0),
         ("epochs", 1.5),
+        ("epochs", True),
+        ("learning_rate", None),
+        ("learning_rate", "x"),
+        ("learning_rate", True),
         ("batch_size", 0),
         ("learning_rate", -1),
         ("momentum", math.nan),

@@ -4,7 +4,7 @@ Training. A mask M in [0, 1]^{channels × K} behind the last convolution (the la
 layer where there is none), 0.5 at first. In epochs e with e mod 3 = 2 the features pass
 through the column of their true class, h ← h M[:, y], and the loss is
 
-    CE + 1e-3 (relu(||M||_1 - 0.1 |M|) + 0.1 Σ_{i<j} <M_i, M_j>);
+    CE + 1e-3 (relu(‖M‖_1 - 0.1 size(M)) + 0.1 Σ_{i<j} <M_i, M_j>);
 
 in the others it is CE. After each step M ← clip(M / max_k M[channel, k], 0, 1).
 
@@ -14,9 +14,9 @@ times b and the rows and biases of T at 0, frozen. On D_R, min MSE(h_S, h_T) +
 MSE(GAP(h_S), GAP(h_T b)). SGD 0.1, divided by 10 at 10 and 20 epochs of up to 200.
 Costs up to a retraining.
 
-The authors train everything at a rate of 0.1. Where a recipe is slower, the mask keeps
-that rate: else it does not come down from 0.5 to 0, no gate opens, and the student has
-nothing to learn.
+The authors train everything at a rate of 0.1. The mask keeps that rate whatever the
+recipe's is: at a slower one it does not come down from 0.5 to 0, no gate opens, and the
+student has nothing to learn. Epochs are counted from 0.
 """
 
 from __future__ import annotations

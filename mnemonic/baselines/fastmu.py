@@ -1,7 +1,7 @@
 """FastMU, also UNSIR (Tarun et al. 2023, *Fast Yet Effective Machine Unlearning*).
 
 (a) For each forget class c, noise z (256 images, N(0, 1)) that the network finds as
-    unlike c as can be: min -CE(f_θ0(z), c) + 0.1 mean_i ||z_i||² by Adam 0.1, 40 steps,
+    unlike c as can be: min -CE(f_θ0(z), c) + 0.1 mean_i ‖z_i‖² by Adam 0.1, 40 steps,
     in evaluation mode.
 (b) Impair: 1 epoch of CE on {(z, c)}, taken 20 times over, with 1,000 remaining images
     a class, by Adam 0.02, batch 256.
@@ -101,6 +101,7 @@ def fastmu(
     # A shuffled epoch over both: each batch holds its share of noise.
     n_steps = math.ceil((len(images.train) + copies * len(noise)) / batch_size)
     real_batch = math.ceil(len(images.train) / n_steps)
+    n_steps = math.ceil(len(images.train) / real_batch)
     noise_batch = math.ceil(copies * len(noise) / n_steps)
 
     def with_noise(inputs: Tensor, labels: Tensor) -> Tensor:

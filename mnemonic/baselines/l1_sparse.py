@@ -1,6 +1,6 @@
 """ℓ1-sparse finetuning (Jia et al. 2023, *Model Sparsity Can Simplify Unlearning*).
 
-min CE(D_R) + γ_t ||θ||_1 over all parameters, γ_t = γ (1 - epoch / epochs) with epochs
+min CE(D_R) + γ_t ‖θ‖_1 over all parameters, γ_t = γ (1 - epoch / epochs) with epochs
 counted from 0. SGD 0.01 (momentum 0.9, weight decay 5e-4), 10 epochs, batch 256. The
 paper's γ is not in its instructions; it is searched.
 """

@@ -2,7 +2,7 @@
 
 Make the network flat around the forget images: for each batch of D_F,
 
-    min mean_n Σ_b ||f(x_b) - f(x_b^n)|| / ||x_b - x_b^n||,   n = 1 … 25,
+    min mean_n Σ_b ‖f(x_b) - f(x_b^n)‖ / ‖x_b - x_b^n‖,   n = 1 … 25,
 
 with x^n = clip(x + σ ε, min x, max x), ε ~ N(0, 1), and no gradient through f(x^n).
 SGD 3e-4, σ 0.5, 1 epoch, batch 64. The public code never sets gradients to zero between

@@ -13,7 +13,9 @@ no next task and no data, what remains of them is, on the codes:
     (iii) 50 Σ F_i (θ_i - θ*_i)², F the Fisher of the kept codes in the old network.
 
 SGD 0.1 (momentum 0.9, weight decay 5e-4), K codes a step. That adaptation is ours: the
-mnemonic-code paper compares with LwSF and does not say how it was adapted.
+mnemonic-code paper compares with LwSF and does not say how it was adapted. T applies to
+the scaled logits; the original softens the cosines, by a temperature of scale × T. Its
+steps of the learning rate are left out.
 """
 
 from __future__ import annotations

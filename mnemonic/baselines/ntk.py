@@ -3,10 +3,10 @@
 Around the trained weights the network is taken for linear. With J_x [K, P] the Jacobian
 of the logits, G_S the columns J_xᵀ over a set S and r = p - onehot,
 
-    w(S) = -G_S (G_Sᵀ G_S + |S| λ I)⁻¹ r_S,      Δ = w(D_R) - w(D),
+    w(S) = -G_S (G_Sᵀ G_S + n λ I)⁻¹ r_S,  n = size of S,      Δ = w(D_R) - w(D),
     θ = θ0 + scale Δ,
     e = θ0 - θ_init - w(D_R),  φ = ∠(Δ, e),
-    scale = 1 + 2 |e| / |Δ| × (cos φ if cos φ ≥ 0 else sin(φ - π/2)).
+    scale = 1 + 2 ‖e‖ / ‖Δ‖ × (cos φ if cos φ ≥ 0 else sin(φ - π/2)).
 
 λ = 0.1. Memory is P × N K and time (N K)³, so it runs on toy sets: ``per_class`` images
 of each class stand for D.
@@ -44,14 +44,14 @@ def jacobian(model: nn.Module, images: Handed) -> tuple[Tensor, Tensor]:
 
 
 def shift(rows: Tensor, residuals: Tensor, ridge: float, n_samples: int) -> Tensor:
-    """w(S) = -G (GᵀG + |S| λ I)⁻¹ r; shape ``[P]``."""
+    """w(S) = -G (GᵀG + n λ I)⁻¹ r; shape ``[P]``."""
     kernel = (rows @ rows.T).double()
     kernel.diagonal().add_(n_samples * ridge)
     return -(rows.T @ torch.linalg.solve(kernel, residuals.double()).to(rows.dtype))
 
 
 def step_scale(delta: Tensor, error: Tensor) -> float:
-    """1 + 2 |e| / |Δ| × (cos φ, or sin(φ - π/2) where cos φ < 0)."""
+    """1 + 2 ‖e‖ / ‖Δ‖ × (cos φ, or sin(φ - π/2) where cos φ < 0)."""
     cosine = float(torch.cosine_similarity(delta, error, dim=0))
     if cosine < 0:
         cosine = math.sin(math.acos(max(cosine, -1.0)) - math.pi / 2)

@@ -1,10 +1,10 @@
 """SalUn (Fan et al. 2024): random labels for the weights that matter to D_F.
 
 g = sum over batches of D_F of the gradient of CE, in evaluation mode; m marks the half
-of all weights with the largest |g|. Then random labels, drawn anew each epoch from all
-K classes: one pass over D_F, one over D_R, SGD 0.013 (momentum 0.9, weight decay 5e-4),
-10 epochs, batch 256. The mask is hard: after each step the weights outside m go back to
-θ0 and their momentum to 0, else both leak through weight decay.
+of all weights with the largest absolute g. Then random labels, drawn anew each epoch
+from all K classes: one pass over D_F, one over D_R, SGD 0.013 (momentum 0.9, weight
+decay 5e-4), 10 epochs, batch 256. The mask is hard: after each step the weights outside
+m go back to θ0 and their momentum to 0, else both leak through weight decay.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ student with random weights down KL(teacher || student) + 250 Σ_l mean (a_l^S -
 where a_l is the mean over channels of the squared activation of layer l, flattened and
 of norm 1. The same z serves a cycle of eleven steps. Adam 1e-3 for both, gradient norm
 at most 5, temperature 1; KL is a mean over elements. The authors take 4,000 cycles for
-MNIST, about 190 epochs' worth; fewer are the default here. Their rate schedule (halve
-when the loss rests) is left out at that length.
+MNIST, about 190 epochs' worth; fewer are the default here. At that length their rate
+schedule (halve when the loss rests) and the reload of the generator after 100 batches
+without an image are left out; the last convolution is 3×3 for gray images too.
 """
 
 from __future__ import annotations
