@@ -13,10 +13,11 @@ Example:
     >>> images = access.only({"forget"}).images("forget")
     >>> len(images.train), access.counts.images["forget"]
     (350, 350)
-    >>> access.only({"forget"}).images("remaining")
-    Traceback (most recent call last):
-    ...
-    PermissionError: this method declares that it reads forget and asks for ...
+    >>> try:
+    ...     access.only({"forget"}).images("remaining")
+    ... except PermissionError:
+    ...     print("refused")
+    refused
 """
 
 from __future__ import annotations
