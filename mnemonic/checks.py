@@ -3,11 +3,13 @@
 Numbers of numpy and torch are as good as Python's; ``True`` is no number.
 
 Example:
-    >>> checked_classes([7, 3], 10)
-    (3, 7)
-    >>> checked_seed(None)
-    Traceback (most recent call last):
-    ValueError: seed is None; give an integer from -2**63 to 2**64 - 1
+    >>> checked_seed(3)
+    3
+    >>> try:
+    ...     checked_seed(None)
+    ... except ValueError as error:
+    ...     print(error)
+    seed is None; give an integer from -2**63 to 2**64 - 1
 """
 
 from __future__ import annotations
