@@ -222,14 +222,16 @@ def _check_network(model: object) -> None:
         )
 
 
-def last_layer(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Linear]:
+def last_layer(
+    model: nn.Module, input_shape: tuple[int, int, int]
+) -> tuple[str, nn.Linear]:
     """Find the linear layer whose outputs are the logits.
 
     By what it computes, not by its shape: a hidden layer may have K rows as well.
 
     Args:
         model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
-        inputs: At least one input ``[N, C, H, W]``, on the network's device.
+        input_shape: ``(C, H, W)``.
 
     Returns:
         Its name within the network, and the layer.
@@ -247,8 +249,11 @@ def last_layer(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Linear]:
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear)
     ]
+    # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(64, *input_shape, generator=generator).to(device_of(model))
     try:
-        logits = check_outputs(model, inputs[:1])
+        logits = check_outputs(model, probe)
     finally:
         for handle in handles:
             handle.remove()

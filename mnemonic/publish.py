@@ -212,12 +212,24 @@ def _numbered_cells(copy: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _where(copy: Path, error: str) -> str:
-    for i, cell in _numbered_cells(copy) if copy.exists() else ():
-        running = cell["metadata"].get("papermill", {}).get("status") == "running"
-        outputs = cell.get("outputs", [])
-        if running or any(output["output_type"] == "error" for output in outputs):
-            first = "".join(cell["source"]).strip().splitlines()[0]
-            return f"cell {i} ({first!r}) raised {error}"
+    """Say which cell an error comes from: one that shows it, or did not come back."""
+
+    def shows_it(cell: dict) -> bool:
+        return any(output["output_type"] == "error" for output in cell["outputs"])
+
+    def is_lost(cell: dict) -> bool:
+        return "shell.execute_reply" not in cell["metadata"].get("execution", {})
+
+    code = [
+        (i, cell)
+        for i, cell in (_numbered_cells(copy) if copy.exists() else ())
+        if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
+    ]
+    for fault in (shows_it, is_lost):
+        for i, cell in code:
+            if fault(cell):
+                first = "".join(cell["source"]).strip().splitlines()[0]
+                return f"cell {i} ({first!r}) raised {error}"
     return error
 
 

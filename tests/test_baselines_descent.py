@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 import mnemonic as mn
-from mnemonic.baselines.access import Counts, counted
 from mnemonic.baselines.boundary import nearest_wrong
+from mnemonic.baselines.counting import Counts, counted
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.random_label import other_labels
 from mnemonic.baselines.salun import salient
@@ -222,6 +222,25 @@ def test_a_mask_narrows_further(data):
     few = rows_of(access.images("remaining", where=where, per_class=2), data)
     assert len(few) == 4
     assert set(few) < set(expected)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"share": 0.0}, "share is 0.0; give a number above 0 and up to 1"),
+        ({"share": 1.5}, "share is 1.5; give a number above 0"),
+        ({"share": math.nan}, "share is nan"),
+        ({"per_class": 0}, "per_class is 0; give an integer of 1 or more"),
+        ({"per_class": 1.5}, "per_class is 1.5"),
+        ({"where": torch.zeros(3, dtype=torch.bool)}, r"where is of shape \[3\]"),
+        ({"where": torch.zeros(108)}, "where is of shape .* and torch.float32"),
+    ],
+)
+def test_draws_that_cannot_be_are_refused(data, how, said):
+    access = mn.Access(data, [1])
+    with pytest.raises(ValueError, match=said):
+        access.images("forget", "remaining", **how)
+    assert access.counts.images["forget"] == 0
 
 
 def test_different_images_are_counted_once(data, codes):

@@ -385,7 +385,7 @@ def test_lwsf_takes_two_steps_of_its_objective(data, codes, classes):
     for c in kept:  # not the codes of the classes to forget
         g = torch.outer((start @ x[c]).softmax(0) - onehot[c], x[c])
         fisher += g**2 / len(kept)
-    old, w, velocity, t = x @ start.T, start, 0.0, 2.0
+    old, w, velocity, t = x @ start.T, start, 0.0, 30 * 2.0
     for _ in range(2):
         logits = x @ w.T
         g = elastic * fisher * (w - start)
@@ -773,6 +773,10 @@ def test_methods_with_training_of_their_own_refuse_other_networks(data, name):
         {"kernel_size": 3},
         {"kernel_size": (2, 3), "stride": (1, 2), "padding": 1},
         {"kernel_size": 2, "dilation": 2},
+        {"kernel_size": (3, 2), "padding": "same", "dilation": (1, 2)},
+        {"kernel_size": (4, 3), "padding": "valid"},
+        {"kernel_size": 3, "padding": (2, 1), "padding_mode": "reflect"},
+        {"kernel_size": 3, "padding": "same", "padding_mode": "circular"},
     ],
 )
 def test_inputs_of_a_convolution_are_its_patches(conv):
@@ -785,7 +789,12 @@ def test_inputs_of_a_convolution_are_its_patches(conv):
     assert list(found) == ["0", "3"]
     output = layer(images)
     (h, w), (dy, dx) = layer.kernel_size, layer.dilation
-    padded = functional.pad(images, [layer.padding[1]] * 2 + [layer.padding[0]] * 2)
+    around = {
+        "same": [v for k in ((w - 1) * dx, (h - 1) * dy) for v in (k // 2, k - k // 2)],
+        "valid": [0] * 4,
+    }.get(layer.padding) or [layer.padding[1]] * 2 + [layer.padding[0]] * 2
+    mode = layer.padding_mode.replace("zeros", "constant")
+    padded = functional.pad(images, around, mode=mode)
     column = 0
     for n in range(3):
         for i in range(output.shape[2]):
@@ -1047,7 +1056,7 @@ class Confusing(nn.Module):
 )
 def test_last_layer_is_found_by_what_it_computes(make, name):
     model = make()
-    found, layer = last_layer(model, torch.zeros(1, 1, 6, 6))
+    found, layer = last_layer(model, (1, 6, 6))
     assert found == name
     assert layer is model.get_submodule(name)
 
@@ -1057,9 +1066,15 @@ def test_last_layer_is_found_by_what_it_computes(make, name):
 )
 def test_last_layer_of_resnets(data, model, name):
     net = mn.build_model(model, data)
-    found, layer = last_layer(net, torch.zeros(1, 1, 6, 6))
+    found, layer = last_layer(net, (1, 6, 6))
     assert (found, layer) == (name, getattr(net, name))
     assert net.training
+
+
+def never_negative_at_zero():
+    layer = nn.Linear(36, 3)
+    nn.init.ones_(layer.bias)
+    return layer
 
 
 @pytest.mark.parametrize(
@@ -1068,11 +1083,13 @@ def test_last_layer_of_resnets(data, model, name):
         [nn.Conv2d(1, 3, 6), nn.Flatten()],
         [nn.Flatten(), nn.Linear(36, 3), nn.Softmax(1)],
         [nn.Flatten(), nn.Linear(36, 3), nn.LayerNorm(3)],
+        [nn.Flatten(), nn.Linear(36, 3), nn.LeakyReLU(0.9)],
+        [nn.Flatten(), never_negative_at_zero(), nn.ReLU()],
     ],
 )
 def test_networks_without_a_linear_last_layer_are_refused(end):
     with pytest.raises(ValueError, match="not the output of a linear layer"):
-        last_layer(nn.Sequential(*end), torch.zeros(1, 1, 6, 6))
+        last_layer(nn.Sequential(*end), (1, 6, 6))
 
 
 # Learning rates

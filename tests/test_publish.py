@@ -315,6 +315,7 @@ def test_failed_notebooks_are_named_and_never_rendered(root, capsys, monkeypatch
     write_notebook(notebooks / "03_three.ipynb", "import sys; sys.stderr.write('oh')")
     (notebooks / "04_four.ipynb").write_text("{")
     write_notebook(notebooks / "05_five.ipynb", "print(5)")
+    write_notebook(notebooks / "06_six.ipynb", "6", "import os; os._exit(1)", "7")
     executed.mkdir(parents=True)
     older = json.dumps({"cells": [], "metadata": {"mnemonic": {"key": "old"}}})
     (executed / "02_two.ipynb").write_text(older)
@@ -325,8 +326,11 @@ def test_failed_notebooks_are_named_and_never_rendered(root, capsys, monkeypatch
     assert "02_two.ipynb failed: cell 3 ('y = 2') raised ValueError: boom\n" in said.err
     assert "03_three.ipynb failed: cell 2 wrote to stderr: oh\n" in said.err
     assert "04_four.ipynb failed: " in said.err
+    died = "cell 3 ('import os; os._exit(1)') raised DeadKernelError: Kernel died"
+    assert f"06_six.ipynb failed: {died}\n" in said.err
     assert said.err.endswith(
-        "not rendered: 02_two.ipynb, 03_three.ipynb, 04_four.ipynb failed\n"
+        "not rendered: 02_two.ipynb, 03_three.ipynb, 04_four.ipynb, 06_six.ipynb "
+        "failed\n"
     )
     assert names(executed) == ["01_one.ipynb", "02_two.ipynb", "05_five.ipynb"]
     assert (executed / "02_two.ipynb").read_text() == older
@@ -351,7 +355,8 @@ def is_alive(pid):
     return True
 
 
-def test_interrupted_build_keeps_what_is_finished(root, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_build_keeps_what_is_finished(root, tmp_path, how):
     started, go = tmp_path / "started", tmp_path / "go"
     slow = f"""
 import os, pathlib, time
@@ -369,12 +374,16 @@ print("two")
     try:
         wait_for(started)
         time.sleep(0.2)  # the cell is in its loop
-        os.killpg(build.pid, signal.SIGINT)  # as a terminal does
+        if how == signal.SIGINT:
+            os.killpg(build.pid, how)  # as a terminal does
+        else:
+            build.send_signal(how)  # as a service manager does
         out, err = build.communicate(timeout=60)
     finally:
         build.kill()
-    assert build.returncode == 130, out + err
-    assert "interrupted; what is finished is kept" in err
+    assert build.returncode == 128 + how, out + err
+    if how == signal.SIGINT:
+        assert "interrupted; what is finished is kept" in err
     assert "03_three" not in out
     assert names(root / EXECUTED) == ["01_one.ipynb"]
     assert sorted(names(root / "_build")) == ["executed"]

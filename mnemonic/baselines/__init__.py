@@ -34,7 +34,8 @@ from mnemonic.baselines import (  # noqa: F401 - each enters itself into METHODS
     svd,
     zero_shot,
 )
-from mnemonic.baselines.access import Access, Counts
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.counting import Counts
 from mnemonic.baselines.method import METHODS, Method, Unlearned
 
 __all__ = ["METHODS", "Access", "Counts", "Method", "Unlearned"]

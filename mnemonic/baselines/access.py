@@ -2,10 +2,7 @@
 
 A method is given an ``Access`` that lets it have what it declares (codes, images of the
 forget classes, images of the remaining ones, or none of these) and raises when it asks
-for more. Every image handed over is counted, and so is every sample whose gradient
-flows back through a classifier, whichever way the method computes it. The
-columns "data touched" and "backward passes" of the comparison are these counts: Table 1
-of Yamashita et al. 2024, measured.
+for more. Every image handed over is counted, and so is every visit to it.
 
 Example:
     >>> from mnemonic.sources import load_data
@@ -22,39 +19,21 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mnemonic.baselines.counting import KINDS, Counts, Kind
+from mnemonic.checks import checked_number
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData, checked_classes
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe
 
-Kind = Literal["codes", "forget", "remaining"]
-KINDS: tuple[Kind, ...] = ("codes", "forget", "remaining")
-
-
-@dataclass(eq=False)
-class Counts:
-    """What was read and computed.
-
-    Attributes:
-        images: Different training images (or codes) handed over, by kind.
-        visits: Images gone through, by kind: two epochs are two visits each.
-        backward_passes: Samples whose gradient flowed back through a classifier:
-            forget, remaining and made-up ones alike.
-    """
-
-    images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    visits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    backward_passes: int = 0
+_FIELDS = ("name", "class_names", "mean", "std", "augmentation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +170,19 @@ class Access:
             Data whose ``train`` split holds these images and nothing else.
 
         Raises:
-            ValueError: If a kind is neither of the two.
+            ValueError: If a kind is neither of the two, or an argument does not fit.
         """
+        share = checked_number(
+            "share", share, lambda s: 0 < s <= 1, "a number above 0 and up to 1"
+        )
+        if per_class is not None:
+            per_class = checked_number(
+                "per_class",
+                per_class,
+                lambda n: n >= 1,
+                "an integer of 1 or more",
+                whole=True,
+            )
         for kind in kinds:
             if kind not in ("forget", "remaining"):
                 raise ValueError(
@@ -201,6 +191,13 @@ class Access:
                 )
             self._allowed(kind)
         labels = self.data.train.labels.cpu()
+        if where is not None and (
+            where.shape != labels.shape or where.dtype != torch.bool
+        ):
+            raise ValueError(
+                f"where is of shape {list(where.shape)} and {where.dtype}; give a mask "
+                f"of shape [{len(labels)}] and torch.bool, one entry a training image"
+            )
         forgets = torch.isin(labels, torch.tensor(self.classes))
         chosen = torch.zeros(len(labels), dtype=torch.bool)
         for kind in kinds:
@@ -302,64 +299,3 @@ class Access:
                 f"{' and '.join(sorted(self.may_read)) or 'nothing'} and asks for "
                 f"{kind}; add it to what the method declares"
             )
-
-
-_FIELDS = ("name", "class_names", "mean", "std", "augmentation")
-
-
-@contextlib.contextmanager
-def counted(counts: Counts) -> Iterator[None]:
-    """Count samples whose gradient flows back through any classifier.
-
-    A classifier is a module whose outermost call gives ``[N, ·]``; images that come out
-    of a generator are not counted. One forward may be followed by several backward
-    passes: they are told apart by how often a gradient reaches the same activation.
-
-    Args:
-        counts: Where they are added up.
-
-    Yields:
-        Nothing.
-    """
-    here, running, activations = threading.get_ident(), [], []
-
-    def enter(module: nn.Module, inputs: tuple) -> None:
-        if threading.get_ident() == here:
-            running.append(module)
-
-    def leave(module: nn.Module, inputs: tuple, output: object) -> None:
-        if threading.get_ident() != here:
-            return
-        running.pop()
-        if isinstance(output, Tensor) and output.requires_grad:
-            activations.append(output)
-        if not running:
-            if isinstance(output, Tensor) and output.ndim == 2:
-                _watch(activations, len(output), counts)
-            activations.clear()
-
-    before = nn.modules.module.register_module_forward_pre_hook(enter)
-    after = nn.modules.module.register_module_forward_hook(leave, always_call=True)
-    try:
-        yield
-    finally:
-        before.remove()
-        after.remove()
-
-
-def _watch(activations: list[Tensor], n_samples: int, counts: Counts) -> None:
-    """Count ``n_samples`` for each backward pass that reaches any activation."""
-    arrived = dict.fromkeys(range(len(activations)), 0)
-    passes = [0]
-
-    def hook(which: int) -> Callable[[Tensor], None]:
-        def arrive(gradient: Tensor) -> None:
-            arrived[which] += 1
-            if arrived[which] > passes[0]:
-                passes[0] = arrived[which]
-                counts.backward_passes += n_samples
-
-        return arrive
-
-    for which, activation in enumerate(activations):
-        activation.register_hook(hook(which))

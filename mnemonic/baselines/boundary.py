@@ -100,8 +100,7 @@ def boundary_expand(
     images = access.images("forget")
     device = device_of(model)
     generator = generator_for("boundary-expand", seed, device)
-    probe = torch.zeros(1, *access.data.input_shape, device=device)
-    name, layer = last_layer(model, probe)
+    name, layer = last_layer(model, access.data.input_shape)
     k = access.n_classes
     wider = resized(layer, k + 1)
     spread = 1 / math.sqrt(layer.in_features)  # as a fresh linear layer is drawn

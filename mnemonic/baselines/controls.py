@@ -31,8 +31,7 @@ def original(model: nn.Module, access: Access, seed: int) -> nn.Module:
 @method("row-zeroing", title="row zeroing")
 def row_zeroing(model: nn.Module, access: Access, seed: int) -> nn.Module:
     """Switch the outputs of the forget classes off."""
-    probe = torch.zeros(1, *access.data.input_shape, device=device_of(model))
-    _, layer = last_layer(model, probe)
+    _, layer = last_layer(model, access.data.input_shape)
     with torch.no_grad():
         if layer.bias is None:
             layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))

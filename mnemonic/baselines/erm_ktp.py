@@ -80,8 +80,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     if torch.cuda.is_available():
         network.cuda()
     device = device_of(network)
-    probe = torch.zeros(1, *access.data.input_shape, device=device)
-    name, layer = last_layer(network, probe)
+    name, layer = last_layer(network, access.data.input_shape)
     model = Masked(network, name, layer.in_features, access.n_classes).to(device)
     images = access.images("forget", "remaining")
     generator = generator_for("erm-ktp-training", seed, device)

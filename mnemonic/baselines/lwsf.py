@@ -8,14 +8,14 @@ Forgetting. The original forgets while it learns a next task, through three term
 no next task and no data, what remains of them is, on the codes:
 
     (i)   10 × the AM-softmax loss of the codes of the *kept* classes,
-    (ii)  5 × T² × KL between old and new outputs (T = 2): the kept logits to those of
-          the old network, the forgotten ones to uniform; masked logits are 0,
+    (ii)  5 × (sT)² × KL between old and new outputs, softened by sT (scale s = 30,
+          T = 2): the kept logits to those of the old network, the forgotten ones to
+          uniform; masked logits are 0,
     (iii) 50 Σ F_i (θ_i - θ*_i)², F the Fisher of the kept codes in the old network.
 
 SGD 0.1 (momentum 0.9, weight decay 5e-4), K codes a step. That adaptation is ours: the
-mnemonic-code paper compares with LwSF and does not say how it was adapted. T applies to
-the scaled logits; the original softens the cosines, by a temperature of scale × T. Its
-steps of the learning rate are left out.
+mnemonic-code paper compares with LwSF and does not say how it was adapted. The steps of
+the learning rate are left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from mnemonic.fisher import diagonal_fisher
 from mnemonic.models import device_of, last_layer, seeded
 from mnemonic.storage import generator_for
 
-SCALE, MARGIN, TEMPERATURE = 30.0, 0.35, 2.0
+SCALE, MARGIN = 30.0, 0.35
+TEMPERATURE = 2.0 * SCALE  # softens the cosines by 2
 
 
 class CosineLinear(nn.Linear):
@@ -66,8 +67,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     if torch.cuda.is_available():
         model.cuda()
     device = device_of(model)
-    probe = torch.zeros(1, *access.data.input_shape, device=device)
-    name, layer = last_layer(model, probe)
+    name, layer = last_layer(model, access.data.input_shape)
     with seeded(seed):
         rows = CosineLinear(layer.in_features, layer.out_features, bias=False)
     model.set_submodule(name, rows.to(device))

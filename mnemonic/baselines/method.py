@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mnemonic.baselines.access import KINDS, Access, Counts, counted
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.counting import KINDS, Counts, counted
 from mnemonic.models import device_of, seeded, synchronise
 from mnemonic.storage import source_digest
 from mnemonic.training import train

@@ -65,8 +65,7 @@ def sfdn(
     images = access.images("remaining", per_class=per_class, seed=seed)
     device = device_of(model)
     generator = generator_for("sfdn", seed, device)
-    probe = torch.zeros(1, *access.data.input_shape, device=device)
-    last, _ = last_layer(model, probe)
+    last, _ = last_layer(model, access.data.input_shape)
     classes = list(access.classes)
     for name, fisher in expected_fisher(model.eval(), images).items():
         p = model.get_parameter(name)

@@ -35,7 +35,10 @@ def layer_inputs(
     def catch(name: str, layer: nn.Module, inputs: Tensor) -> None:
         if isinstance(layer, nn.Conv2d):
             patches = functional.unfold(
-                inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride
+                _padded(layer, inputs),
+                layer.kernel_size,
+                layer.dilation,
+                stride=layer.stride,
             )
             columns = patches.transpose(0, 1).flatten(1)
         else:
@@ -63,6 +66,17 @@ def layer_inputs(
             )
             matrices[name] = r[:, chosen[:MAX_COLUMNS]]
     return matrices
+
+
+def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Inputs ``[N, C, H, W]`` as the layer pads them."""
+    around = []  # left, right, top, bottom
+    for i in (1, 0):
+        whole = layer.dilation[i] * (layer.kernel_size[i] - 1)
+        given = {"valid": (0, 0), "same": (whole // 2, whole - whole // 2)}
+        around += given.get(layer.padding) or [layer.padding[i]] * 2
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return functional.pad(inputs, around, mode=mode)
 
 
 def projection(r: Tensor, scale: float) -> Tensor:
