@@ -7,13 +7,14 @@ fewest backward passes. One budget for all: ``TRIALS`` settings, the published d
 first and the rest drawn from the method's ``space``; a smaller space is tried whole.
 The score is a mean over networks of two seeds that no result is reported for: one
 network is a thin basis. Test images are not read. What came out is kept in
-``baselines/tuned/<setup>.json``.
+``baselines/tuned/<setup>.json``, beside what was found there for other methods.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import sys
 
 import torch
@@ -131,17 +132,17 @@ def main(arguments: list[str] | None = None) -> int:
             "forgetting_error": round(float(best["forgetting_error"]), 2),
             "tried": len(means),
             "seconds": round(float(rows["seconds"].sum()), 1),
+            **provenance(),
         }
         print(name, found[name], flush=True)
+    path = TUNED / f"{options.setup}.json"
+    kept = json.loads(path.read_text())["methods"] if path.exists() else {}
     about = {
         "setup": options.setup,
         "objective": "largest A_R + E_F on the validation split, mean over the seeds",
-        "trials": options.trials,
         "seeds": list(SEEDS),
-        **provenance(),
     }
-    path = TUNED / f"{options.setup}.json"
-    write_json(path, {"about": about, "methods": found})
+    write_json(path, {"about": about, "methods": {**kept, **found}})
     return 0
 
 

@@ -144,7 +144,7 @@ class Attention:
         "learning_rate": (1e-3, 3e-3),
         "gate": (0.01, 0.1),
         "cycles": (50,),
-        "batch_size": (64,),
+        "batch_size": (32,),
     },
 )
 def gkt(
