@@ -78,13 +78,18 @@ SETUPS = {
         "mnist", "mlp", Recipe(epochs=13), 0.1, settings_of="mnist-5k-mlp"
     ),
     "fashion-mnist-resnet": Setup(
-        "fashion-mnist", "slim-resnet", _RESNET, 0.3, per_class=1000
+        "fashion-mnist", "slim-resnet", _RESNET, 0.3, per_class=500
     ),
     "cifar10-jpeg-resnet": Setup(
-        "cifar10-jpeg", "slim-resnet", replace(_RESNET, epochs=15), 0.3, per_class=1000
+        "cifar10-jpeg", "slim-resnet", replace(_RESNET, epochs=15), 0.3, per_class=500
     ),
     "tiny-imagenet-40-resnet": Setup(
-        "tiny-imagenet-40", "slim-resnet", replace(_RESNET, epochs=15), 0.3
+        "tiny-imagenet-40",
+        "slim-resnet",
+        replace(_RESNET, epochs=15),
+        0.3,
+        per_class=100,
+        settings_of="cifar10-jpeg-resnet",
     ),
 }
 
