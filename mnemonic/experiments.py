@@ -114,7 +114,8 @@ class Profile:
             progress: Show a bar while training.
 
         Returns:
-            The network in evaluation mode, and its codes.
+            The network in evaluation mode, and its codes, both on the CPU: after
+            training a chapter does small things by hand, tensor by tensor.
         """
         codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
         model = trained(
@@ -126,7 +127,7 @@ class Profile:
             seed=seed,
             progress=progress,
         )
-        return model, codes
+        return model.cpu(), codes
 
 
 _PAPER_MNIST = {
