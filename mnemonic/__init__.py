@@ -30,6 +30,7 @@ from mnemonic.forgetting import Forgotten, amplitude, forget, forget_from_data
 from mnemonic.models import build_model
 from mnemonic.sources import DATA_SETS, is_here, load_data
 from mnemonic.strengths import Strength, step_scales
+from mnemonic.tables import table
 from mnemonic.training import History, Recipe, train, trained
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "results",
     "run_grid",
     "step_scales",
+    "table",
     "train",
     "trained",
 ]

@@ -114,7 +114,8 @@ class Profile:
             progress: Show a bar while training.
 
         Returns:
-            The network in evaluation mode, and its codes.
+            The network in evaluation mode, and its codes, both on the CPU: after
+            training a chapter does small things by hand, tensor by tensor.
         """
         codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
         model = trained(
@@ -126,7 +127,7 @@ class Profile:
             seed=seed,
             progress=progress,
         )
-        return model, codes
+        return model.cpu(), codes
 
 
 _PAPER_MNIST = {
@@ -301,7 +302,7 @@ def _read_cell(path: Path) -> dict | None:
 def _package_files() -> list[Path]:
     # What draws and publishes does not change a measured number, and a function that
     # runs in a grid is in its key by its own source.
-    beside = {"plots", "publish", "results", "__init__"}
+    beside = {"plots", "publish", "results", "tables", "__init__"}
     beside |= {"comparison", "records", "tuning"}
     return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]
 

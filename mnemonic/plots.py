@@ -1,4 +1,4 @@
-"""Figures and tables: one style, and the same colours for the same things.
+"""Figures: one style, and the same colours for the same things.
 
 Every function draws data on a given ``ax``; none shows or saves. Figures keep an opaque
 white ground, so that they read the same in a dark page.
@@ -13,7 +13,6 @@ Example:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -23,7 +22,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from pandas.io.formats.style import Styler
 from torch import Tensor
 
 # Okabe and Ito's palette: told apart with every common colour vision.
@@ -184,7 +182,7 @@ def by_method(
     """One line a method: a dot for every run, a bar at their mean.
 
     Args:
-        frame: One row a run, with a column ``method``.
+        frame: One row a run, with columns ``method`` and ``title``.
         column: What to show.
         ax: Where to draw; the first method is at the top.
         methods: In the order to show.
@@ -208,8 +206,29 @@ def by_method(
     ax.plot(rows[column], places, "o", color=color, ms=4, alpha=0.6, label=label)
     means = rows.groupby("method")[column].mean()
     ax.plot(means, means.index.map(where), "|", color="black", ms=9)
-    ax.set_yticks(list(where.values()), methods)
+    titles = rows.groupby("method")["title"].first().reindex(methods)
+    ax.set_yticks(list(where.values()), titles)
     ax.set_ylim(-len(methods) + 0.4, 0.6)
+
+
+def by_method_panels(
+    frame: pd.DataFrame, axes: Sequence[Axes], methods: Sequence[str], band: str
+) -> None:
+    """E_F and the change of A_R, by method, side by side.
+
+    Args:
+        frame: One row a run, as ``comparison.tidy`` gives it.
+        axes: Two, that share their vertical axis.
+        methods: In the order to show.
+        band: Method whose mean ± one deviation is drawn behind all.
+    """
+    by_method(frame, "E_F", axes[0], methods, color=FORGET, band=band)
+    by_method(frame, "change", axes[1], methods, color=REMAINING, band=band)
+    axes[0].set(xlabel="$E_F$ (%)", xlim=(-6, 106))
+    axes[1].set(xlabel="change of $A_R$ (points)")
+    axes[1].set_xscale("symlog", linthresh=2)
+    axes[1].set_xticks([-50, -5, -1, 0, 1], ["−50", "−5", "−1", "0", "1"])
+    axes[1].axvline(0, color="black", lw=1)
 
 
 def confusion(
@@ -287,54 +306,3 @@ def weight_map(
     ax.set(xticks=[], yticks=[], title=title)
     ax.grid(False)
     ax.figure.colorbar(picture, ax=ax, fraction=0.046, pad=0.04)
-
-
-def table(
-    frame: pd.DataFrame, formats: dict[str, str] | None = None, *, digits: int = 1
-) -> Styler:
-    """A table to read: heads set as in the text, a true minus, no numbered rows.
-
-    Args:
-        frame: Numbers and texts. ``A_R``, ``E_F`` and ``t_mix`` in the names of rows
-            and columns get their subscripts.
-        formats: Of columns that need one of their own, such as ``{"n": "{:,}"}``.
-        digits: After the point, of all other numbers that are not whole.
-
-    Returns:
-        What a notebook shows.
-
-    Example:
-        >>> shown = table(pd.DataFrame({"A_R": [-0.04, -1.06]}))
-        >>> "A<sub>R</sub>" in shown.to_html(), "−1.1" in shown.to_html()
-        (True, True)
-    """
-    formats = formats or {}
-
-    def written(value: object, column: object) -> str:
-        if isinstance(value, str):
-            text = value
-        elif pd.isna(value):
-            text = ""
-        elif column in formats:
-            text = formats[column].format(value)
-        else:
-            text = _number(value, f"{{:z.{digits}f}}")
-        return re.sub(r"(?<!\w)-(?=\d)", "−", text)
-
-    shown = frame.rename_axis(index=_subscripts, columns=_subscripts).style
-    for column in frame.columns:
-        shown.format(lambda value, c=column: written(value, c), subset=[column])
-    shown.format_index(_subscripts, axis=0).format_index(_subscripts, axis=1)
-    if isinstance(frame.index, pd.RangeIndex):
-        shown.hide(axis="index")
-    return shown.set_table_attributes('class="dataframe"')  # the theme knows these
-
-
-def _number(value: object, form: str) -> str:
-    return form.format(value) if isinstance(value, (float, np.floating)) else str(value)
-
-
-def _subscripts(name: object) -> object:
-    if not isinstance(name, str):
-        return name if name is None else _number(name, "{:g}")
-    return re.sub(r"\b([AE]|t)_([RF]|mix)\b", r"\1<sub>\2</sub>", name)

@@ -828,6 +828,25 @@ def test_the_mask_marks_the_largest_gradients_of_all_weights(data, tiny, share, 
     assert all(abs(sizes[key]) <= least * (1 + 1e-3) for key in sizes.keys() - marked)
 
 
+def test_a_soft_mask_of_salun_leaks_weight_decay(data):
+    """Outside the mask the gradient is 0, and two steps of decay are left."""
+    model, access, rate = linear(), mn.Access(data, [1]), 0.05
+    how = {"epochs": 1, "batch_size": WHOLE, "learning_rate": rate, "share": 0.4}
+    result = mn.METHODS["salun"](model, access, soft=True, **how)
+    mask = salient(model, access.images("forget"), 0.4, WHOLE)
+    m = torch.cat([mask["1.weight"], mask["1.bias"][:, None]], 1)
+    found, first = ByHand.matrix(result.model), ByHand.matrix(model)
+    w, velocity = first, 0.0
+    for _ in range(2):
+        velocity = 0.9 * velocity + 5e-4 * w
+        w = w - rate * velocity
+    assert torch.allclose(found[~m], w[~m], rtol=1e-6, atol=1e-8)
+    assert (found[~m] != first[~m]).all()
+    hard = ByHand.matrix(mn.METHODS["salun"](model, access, **how).model)
+    assert not torch.allclose(found[m], first[m], atol=1e-4)
+    assert torch.equal(hard[~m], first[~m])
+
+
 @CLASSES
 def test_salun_moves_the_masked_weights_alone(data, classes):
     """Two epochs by hand, with the labels that were drawn; decay and momentum on."""

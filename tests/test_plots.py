@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mnemonic import plots
+from mnemonic.tables import table
 
 PALETTE = ["FORGET", "REMAINING", "CODES", "PAPER", "NEUTRAL"]
 
@@ -43,6 +44,14 @@ def bars(ax):
     return [p for p in wide if not p.get_fill()], [p for p in wide if p.get_fill()]
 
 
+METHODS = pd.DataFrame(
+    {
+        "method": ["a", "b"],
+        "title": ["A", "B"],
+        "E_F": [1.0, 2.0],
+        "change": [-9.0, 0.0],
+    }
+)
 DRAWN = {
     "class_bars": lambda ax: plots.class_bars([90, 95], [91, 2], ["a", "b"], [1], ax),
     "sweep": lambda ax: plots.sweep(
@@ -57,8 +66,7 @@ DRAWN = {
         ax,
     ),
     "by_method": lambda ax: plots.by_method(
-        pd.DataFrame({"method": ["a", "b"], "E_F": [1.0, 2.0]}),
-        "E_F", ax, ["b", "a"], color=plots.FORGET,
+        METHODS, "E_F", ax, ["b", "a"], color=plots.FORGET
     ),
     "heat": lambda ax: plots.heat(pd.DataFrame([[1.0, 2.0]]), ax, label="score (%)"),
     "weight_map": lambda ax: plots.weight_map(torch.ones(2, 2), ax, title="t"),
@@ -79,14 +87,16 @@ def test_it_draws_on_the_given_ax_only(name, ax):
 def test_methods_stand_on_lines_of_their_own_with_a_dot_a_run():
     frame = pd.DataFrame(
         {
-            "method": ["b", "a", "b", "retrained", "retrained", "left out"],
+            "method": ["b", "a", "b", "retrain", "retrain", "left out"],
             "E_F": [10.0, 90.0, 20.0, 40.0, 60.0, 0.0],
         }
     )
+    frame["title"] = frame["method"].str.upper()
     _, ax = plt.subplots()
-    order = ["a", "b", "retrained"]
-    plots.by_method(frame, "E_F", ax, order, color="red", band="retrained")
-    assert [label.get_text() for label in ax.get_yticklabels()] == order
+    order = ["a", "b", "retrain"]
+    plots.by_method(frame, "E_F", ax, order, color="red", band="retrain")
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert shown == ["A", "B", "RETRAIN"]
     dots, means = ax.get_lines()
     assert sorted(zip(dots.get_ydata(), dots.get_xdata(), strict=True)) == [
         (-2, 40.0), (-2, 60.0), (-1, 10.0), (-1, 20.0), (0, 90.0),
@@ -100,13 +110,25 @@ def test_methods_stand_on_lines_of_their_own_with_a_dot_a_run():
     assert band.get_width() == pytest.approx(2 * spread)
 
 
+def test_panels_of_methods_show_error_and_change():
+    frame = METHODS.assign(change=[-9.0, 0.0])
+    _, axes = plt.subplots(1, 2, sharey=True)
+    plots.by_method_panels(frame, axes, ["b", "a"], band="b")
+    for ax, values in zip(axes, ([1.0, 2.0], [-9.0, 0.0]), strict=True):
+        dots = ax.get_lines()[0]
+        assert sorted(dots.get_xdata()) == values
+    assert "E_F" in axes[0].get_xlabel()
+    assert "A_R" in axes[1].get_xlabel()
+    axes[0].figure.canvas.draw()
+
+
 def test_every_public_function_is_tried_here():
     public = {
         name
         for name, f in vars(plots).items()
         if getattr(f, "__module__", "") == plots.__name__ and not name.startswith("_")
     }
-    assert public == {*DRAWN, "image_grid", "style", "table"}
+    assert public == {*DRAWN, "by_method_panels", "image_grid", "style"}
 
 
 def test_style_forgets_what_was_set_before_and_keeps_a_white_ground():
@@ -357,7 +379,7 @@ def test_table_reads_like_the_text():
         },
         index=pd.Index([0.1, 1.0], name="t_mix"),
     )
-    shown = plots.table(frame, {("step", ""): "{:.0e}"}, digits=2).to_html()
+    shown = table(frame, {("step", ""): "{:.0e}"}, digits=2).to_html()
     page = BeautifulSoup(shown, "html.parser")
     heads = [str(th.decode_contents()) for th in page.find_all("th")]
     assert {"A<sub>R</sub>", "worst E<sub>F</sub>", "t<sub>mix</sub>"} <= {*heads}
@@ -372,6 +394,6 @@ def test_table_reads_like_the_text():
 
 def test_table_shows_no_numbers_of_rows_and_no_negative_zero():
     page = BeautifulSoup(
-        plots.table(pd.DataFrame({"x": [-0.01], "y": ["a"]})).to_html(), "html.parser"
+        table(pd.DataFrame({"x": [-0.01], "y": ["a"]})).to_html(), "html.parser"
     )
     assert [cell.get_text() for cell in page.tbody(["th", "td"])] == ["0.0", "a"]

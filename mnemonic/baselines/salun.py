@@ -61,8 +61,9 @@ def salun(
     epochs: int = 10,
     share: float = 0.5,
     batch_size: int = 256,
+    soft: bool = False,
 ) -> nn.Module:
-    """Random labels on a hard mask of salient weights."""
+    """Random labels on a hard mask of salient weights, or one on gradients (soft)."""
     forget, remaining = access.images("forget"), access.images("remaining")
     generator = generator_for("salun", seed, device_of(model))
     mask = salient(model.eval(), forget, share, batch_size)
@@ -72,7 +73,13 @@ def salun(
     def step(inputs: Tensor, labels: Tensor) -> None:
         optimizer.zero_grad()
         functional.cross_entropy(model(inputs), labels).backward()
+        if soft:
+            for name, p in model.named_parameters():
+                if name in mask:
+                    p.grad.mul_(mask[name])
         optimizer.step()
+        if soft:
+            return
         with torch.no_grad():
             for name, p in model.named_parameters():
                 if name in mask:

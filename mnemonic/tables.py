@@ -1,0 +1,61 @@
+"""Tables to read: heads set as in the text, a true minus, no numbered rows.
+
+Example:
+    >>> shown = table(pd.DataFrame({"A_R": [-0.04, -1.06]}))
+    >>> "A<sub>R</sub>" in shown.to_html(), "−1.1" in shown.to_html()
+    (True, True)
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+
+def table(
+    frame: pd.DataFrame, formats: dict[str, str] | None = None, *, digits: int = 1
+) -> Styler:
+    """Set a table as the book shows it.
+
+    Args:
+        frame: Numbers and texts. ``A_R``, ``E_F`` and ``t_mix`` in the names of rows
+            and columns get their subscripts.
+        formats: Of columns that need one of their own, such as ``{"n": "{:,}"}``.
+        digits: After the point, of all other numbers that are not whole.
+
+    Returns:
+        What a notebook shows.
+    """
+    formats = formats or {}
+
+    def written(value: object, column: object) -> str:
+        if isinstance(value, str):
+            text = value
+        elif pd.isna(value):
+            text = ""
+        elif column in formats:
+            text = formats[column].format(value)
+        else:
+            text = _number(value, f"{{:z.{digits}f}}")
+        return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+
+    shown = frame.rename_axis(index=_subscripts, columns=_subscripts).style
+    for column in frame.columns:
+        shown.format(lambda value, c=column: written(value, c), subset=[column])
+    shown.format_index(_subscripts, axis=0).format_index(_subscripts, axis=1)
+    if isinstance(frame.index, pd.RangeIndex):
+        shown.hide(axis="index")
+    return shown.set_table_attributes('class="dataframe"')  # the theme knows these
+
+
+def _number(value: object, form: str) -> str:
+    return form.format(value) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _subscripts(name: object) -> object:
+    if not isinstance(name, str):
+        return name if name is None else _number(name, "{:g}")
+    return re.sub(r"\b([AE]|t)_([RF]|mix)\b", r"\1<sub>\2</sub>", name)
