@@ -84,7 +84,7 @@ SETUPS = {
     ),
     "cifar10-jpeg-resnet": Setup(
         "cifar10-jpeg", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
-        per_class=500, **_TUNED_ON_5K,
+        per_class=250, **_TUNED_ON_5K,
     ),
     "tiny-imagenet-40-resnet": Setup(
         "tiny-imagenet-40", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
