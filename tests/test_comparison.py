@@ -30,6 +30,14 @@ def test_a_row_holds_scores_costs_and_what_was_read():
     assert row["visits"] == 10
 
 
+def test_a_destroyed_network_gets_nothing_right():
+    data = SETUPS["smoke"].load()
+    network = mn.build_model("mlp", data)
+    with torch.no_grad():
+        network[3].bias[0] = torch.nan
+    assert comparison.two_numbers(network, data, [3]) == (0.0, 100.0)
+
+
 def test_a_tidy_frame_has_the_columns_of_the_book():
     rows = {"method": ["ssd"], "before_remaining_accuracy": [90.0], "seconds": [1.0]}
     rows |= {"remaining_accuracy": [92.5], "forgetting_error": [99.0]}
