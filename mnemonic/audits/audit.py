@@ -1,8 +1,8 @@
 """All audits of one network in one table, beside the networks that never knew.
 
 Each row is a measure with its interval, the same measure of the reference networks and
-the gap between both. The retrained network is the reference, not zero and not chance: it
-too lets a probe read a class that it never saw, and relearns it.
+the gap between both. The retrained network is the reference, not zero and not chance:
+it too lets a probe read a class that it never saw, and relearns it.
 
 Example:
     >>> import mnemonic as mn
@@ -87,8 +87,8 @@ def audit(
         The curve has the k that every class has training images for; a network that
         does not end in a linear layer has no rows ``prototype``.
 
-    Raises:
-        ValueError: If network, data, classes, references or codes do not fit.
+    A ``ValueError`` says what of network, data, classes, references or codes does not
+    fit.
     """
     classes, seed = checked_classes(classes, data.n_classes), checked_seed(seed)
     references = _networks(reference)
@@ -99,15 +99,10 @@ def audit(
         checked_codes(codes).check(data)
     context = (data, classes, original, codes, seed)
     found = measure(model, references, *context)
-    key = _key(references, *context)
-    if key not in _MEASURED:
-        _MEASURED[key] = [
-            measure(r, [o for o in references if o is not r], *context)
-            for r in references
-        ]
+    beside = _measured(references, *context)
     rows = []
     for (name, what), estimate in found.items():
-        others = [m[name, what].value for m in _MEASURED[key] if (name, what) in m]
+        others = [m[name, what].value for m in beside if (name, what) in m]
         mean = fmean(others) if others else float("nan")
         rows.append(
             {
@@ -135,7 +130,7 @@ def measure(
     codes: MnemonicCodes | None,
     seed: int,
 ) -> Measures:
-    """All measures of one network, in the order of the table; arguments as ``audit``."""
+    """All measures of one network, as ``audit`` has them, in the order of its table."""
     found: Measures = {}
 
     def enter(name: str, measures: dict[str, Estimate], prefix: str = "") -> None:
@@ -233,22 +228,25 @@ def _ends_in_linear(model: nn.Module, data: ImageData) -> bool:
     return True
 
 
-def _key(
-    references: Sequence[nn.Module],
-    data: ImageData,
-    classes: tuple[int, ...],
-    original: nn.Module | None,
-    codes: MnemonicCodes | None,
-    seed: int,
-) -> str:
+def _measured(references: list[nn.Module], *context: object) -> list[Measures]:
+    """Measures of each reference, compared with the other ones; kept in memory."""
+    if not references:
+        return []
+    data, classes, original, codes, seed = context
     networks = [*references, *([] if original is None else [original])]
     few = data.test.take(torch.arange(min(len(data.test), 64)))
-    return digest(
+    key = digest(
+        # Answers too: what forward does is neither in the weights nor in the name.
+        [(str(n), dict(n.state_dict()), logits_of(n, data, few)) for n in networks],
+        original is None,
         data,
         classes,
         codes,
         seed,
-        original is None,
-        # Answers too: what forward does is neither in the weights nor in the name.
-        [(str(n), dict(n.state_dict()), logits_of(n, data, few)) for n in networks],
     )
+    if key not in _MEASURED:
+        _MEASURED[key] = [
+            measure(r, references[:i] + references[i + 1 :], *context)
+            for i, r in enumerate(references)
+        ]
+    return _MEASURED[key]

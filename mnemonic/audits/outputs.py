@@ -1,8 +1,8 @@
 """What a network gives for part of the data: logits, and the features of its layers.
 
-Features of a layer are its outputs, one row an image. Maps ``[N, C, H, W]`` are averaged
-over as many equal squares as leave 2,048 numbers or fewer, sequences ``[N, T, D]`` over
-their T positions.
+Features of a layer are its outputs, one row an image. Maps ``[N, C, H, W]`` are
+averaged over as many equal squares as leave 2,048 numbers or fewer, sequences
+``[N, T, D]`` over their T positions.
 
 Example:
     >>> import mnemonic as mn

@@ -59,10 +59,6 @@ def prototype_attack(
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after the attack: percent of
         test images, mean of the draws, with an interval over images and draws.
-
-    Raises:
-        ValueError: If the logits are not the output of a linear layer, or a number does
-            not fit.
     """
     classes = checked_classes(classes, data.n_classes)
     attacked = levelled(model, data, classes) if level else copy.deepcopy(model)

@@ -28,6 +28,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from mnemonic.audits.estimates import Estimate, percent_of
@@ -89,8 +90,9 @@ def fitted_probe(features: Tensor, labels: Tensor) -> object:
         A scikit-learn pipeline, whose ``predict`` takes ``[M, D]``. Its loss is the sum
         of cross-entropies plus half the squared norm of the weights.
     """
-    probe = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-3, max_iter=500))
-    with warnings.catch_warnings():
+    probe = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-5, max_iter=1000))
+    # Many small products: more threads than free cores make them fifty times slower.
+    with threadpool_limits(1), warnings.catch_warnings():
         # Where a layer separates the classes, the loss falls on long after the answers
         # have settled.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -182,6 +184,13 @@ def _hsic(k: Tensor, m: Tensor) -> Tensor:
 
     Σ K M / n² - 2 Σ_j (Σ_i K_ij) (Σ_i M_ij) / n³ + Σ K Σ M / n⁴, in which leaving an
     image out is a subtraction.
+
+    Args:
+        k: Shape ``[N, N]``.
+        m: Shape ``[N, N]``.
+
+    Returns:
+        Shape ``[1 + N]``.
     """
     both, k1, m1 = (k * m).sum(1), k.sum(1), m.sum(1)  # [N]
     kii, mii = k.diagonal(), m.diagonal()
