@@ -193,8 +193,7 @@ def run_grid(
 
     def path_of(cell: tuple[dict, int]) -> Path:
         others = "" if "version" in cell[0] else methods
-        parts = [source, package, others, torch.__version__, cell]
-        key = digest(*parts, *([audits] if audits else []))
+        key = digest(source, package, others, audits, torch.__version__, cell)
         return cache_folder() / "cells" / f"{key}.json"
 
     paths = [path_of(cell) for cell in cells]

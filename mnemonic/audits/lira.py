@@ -12,7 +12,7 @@ are told apart by
     Λ = log N(φ; μ_u, σ_u) - log N(φ; μ_r, σ_r).
 
 An AUC of ½ means that what was forgotten cannot be told from what was never learned.
-After Carlini et al. (2022), Kurmanji et al. (2023) and Hayes et al. (2024). The caller
+After Carlini et al. (2022), Kurmanji et al. (2023) and Hayes et al. (2025). The caller
 trains the shadows; the arrays of their logits come in here.
 
 Example:

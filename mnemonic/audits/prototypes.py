@@ -3,7 +3,7 @@
     w_c ← ½ p_c + ½ w_c,    b_c ← ½ b_c
 
 with p_c the l2-normalised mean feature of 5 images of class c, and w_c, b_c the row of
-the class in the last linear layer (the prototype relearning attack of SPOTTER, 2025).
+the class in the last linear layer (Ha et al. 2025).
 Whether it succeeds depends on the lengths of features and rows, so that the retrained
 network and row zeroing must stand beside it. A bias of -10,000, halved, still hides a
 class: "levelled" means that a bias below those of all remaining classes is raised to
