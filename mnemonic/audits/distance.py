@@ -2,7 +2,8 @@
 
 With the softmax outputs p and q of two networks on one image,
 
-- JS = ½ KL(p || m) + ½ KL(q || m), m = ½ (p + q) (Lin 1991): symmetric, at most ln 2 = 0.693;
+- JS = ½ KL(p || m) + ½ KL(q || m), m = ½ (p + q): symmetric, at most ln 2 = 0.693
+  (Lin 1991);
 - KL = Σ q log(q / p), with q of the reference;
 - activation distance = ||p - q||₂ (Foster et al. 2024; Golatkar et al. 2020 have l1);
 - ZRF = 1 - mean JS to a network with fresh random weights (Chundawat et al. 2023): near
@@ -181,9 +182,10 @@ def towards_runner_up(
 ) -> Tensor:
     """Images moved towards the network's likeliest class that is not to be forgotten.
 
-    A targeted attack (Madry et al. 2018) goes down the loss of its target, x ← x - step · sign ∇_x CE(f(x),
-    runner-up): the sign is minus. With plus, the images would flee that class. Three
-    steps of 0.01 from a random start within 0.03, in pixel values, cut to [0, 1].
+    A targeted attack (Madry et al. 2018) goes down the loss of its target,
+    x ← x - step · sign ∇_x CE(f(x), runner-up): the sign is minus. With plus, the
+    images would flee that class. Three steps of 0.01 from a random start within 0.03,
+    in pixel values, cut to [0, 1].
 
     Args:
         model: Whose classes are meant; used in evaluation mode.

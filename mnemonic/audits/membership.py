@@ -36,6 +36,7 @@ from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, auc_of, percent_of, spread_of
 from mnemonic.audits.outputs import logits_of, part_of
+from mnemonic.checks import checked_classes
 from mnemonic.data import ImageData
 from mnemonic.storage import generator_for
 
@@ -76,6 +77,7 @@ def matched_losses(
     Returns:
         Losses in nats of members and of non-members, each of shape ``[N]``.
     """
+    classes = checked_classes(classes, data.n_classes)
     generator = generator_for("matched-losses", seed)
     members, others = [], []
     for c in classes:

@@ -142,7 +142,7 @@ def features_of(
     strange = [name for name in layers if name not in modules]
     if strange or isinstance(layers, str):
         raise ValueError(
-            f"{type(model).__name__} has no layer {', '.join(strange) or layers!r}; "
+            f"{type(model).__name__} has no layer {', '.join(strange) or repr(layers)}; "
             f"give a list of some of {', '.join(n for n in modules if n)}"
         )
     chosen = {name: modules[name] for name in layers}
