@@ -152,14 +152,14 @@ def shadows(phi):
 
 
 def test_lira_on_known_gaussians():
-    n, s = 200, 60
+    n, s = 400, 24
     labels = torch.zeros(n, dtype=torch.int64)
     spread = 5 * normal(n)  # images differ in difficulty, which must not matter
     unlearned = shadows(normal(s, n) + spread + 1)
     retrained = shadows(normal(s, n, seed=1) + spread)
     found = lira(unlearned, retrained, labels)
     phi = scipy.stats.norm.cdf
-    assert found["auc"].value == pytest.approx(phi(1 / math.sqrt(2)), abs=0.015)
+    assert found["auc"].value == pytest.approx(phi(1 / math.sqrt(2)), abs=0.02)
     assert found["auc"].low < found["auc"].value < found["auc"].high
     assert found["balanced_accuracy"].value == pytest.approx(100 * phi(0.5), abs=1.5)
     at_few = found["true_positives_at_1_percent"]

@@ -141,8 +141,9 @@ def features_of(
     modules = dict(model.named_modules())
     strange = [name for name in layers if name not in modules]
     if strange or isinstance(layers, str):
+        named = ", ".join(strange) or repr(layers)
         raise ValueError(
-            f"{type(model).__name__} has no layer {', '.join(strange) or repr(layers)}; "
+            f"{type(model).__name__} has no layer {named}; "
             f"give a list of some of {', '.join(n for n in modules if n)}"
         )
     chosen = {name: modules[name] for name in layers}
