@@ -15,10 +15,12 @@ from mnemonic.audits.relearning import fine_tuned
 def matcher(codes, strength=50.0):
     """Answers with the code that an input is most like, beyond class 0's head start."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
-    images = codes.images.flatten(1)
+    images = codes.images.flatten(1) - 0.5
+    weight = strength * images / images.square().sum(1, keepdim=True)
     with torch.no_grad():
-        model[1].weight.copy_(strength * images / images.square().sum(1, keepdim=True))
-        model[1].bias.copy_(torch.tensor([strength / 2, 0.0, 0.0]))
+        model[1].weight.copy_(weight)
+        model[1].bias.copy_(-0.5 * weight.sum(1))
+        model[1].bias[0] += strength / 2
     return model.eval()
 
 
@@ -50,7 +52,7 @@ def test_told_is_a_probability_that_turns_around(losses, draw):
 
 
 def test_reading_by_hand(learned):
-    model, data, codes = learned
+    model, _, codes = learned
     logits = model(codes.images)
     said = read_codes(model, codes)
     assert torch.equal(said.answers, logits.argmax(1))
@@ -68,7 +70,7 @@ def test_reading_by_hand(learned):
 
 
 def test_codes_tell_what_was_forgotten(learned):
-    model, data, codes = learned
+    model, _, codes = learned
     forgot = mn.forget(model, codes, [1]).model
     found = reading(forgot, codes, [1], original=model)
     assert found["told"].value == found["told_by_change"].value == 1

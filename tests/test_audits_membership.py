@@ -152,7 +152,7 @@ def shadows(phi):
 
 
 def test_lira_on_known_gaussians():
-    n, s = 400, 24
+    n, s = 150, 80
     labels = torch.zeros(n, dtype=torch.int64)
     spread = 5 * normal(n)  # images differ in difficulty, which must not matter
     unlearned = shadows(normal(s, n) + spread + 1)

@@ -85,7 +85,8 @@ def audit(
         - ``n``: images behind the value.
 
         The curve has the k that every class has training images for; a network that
-        does not end in a linear layer has no rows ``prototype``.
+        does not end in a linear layer has no rows ``prototype``; ``similarity`` is of
+        the layers whose names all networks share.
 
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
@@ -203,6 +204,7 @@ def _mean_over(found: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
             first.n,
         )
         for what, first in found[0].items()
+        if all(what in f for f in found)
     }
 
 

@@ -95,8 +95,9 @@ def auc_of(
     n, m = members.shape[1], others.shape[1]
     wins = torch.zeros(n, m, dtype=torch.float64)  # share of score pairs won
     for a in members:
-        for b in others:
-            wins += 0.5 * ((a[:, None] > b).double() + (a[:, None] >= b))
+        pairs = a[:, None, None], others.T  # [N, 1, 1] with [M, S]
+        for won in (torch.gt, torch.ge):
+            wins += 0.5 * won(*pairs).sum(2)
     wins /= len(members) * len(others)
     areas = [
         ((over_members @ wins) * (over_members if paired else over_others)).sum(1)

@@ -112,17 +112,20 @@ def feature_similarity(
 
     Args:
         model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
-        other: Has layers of the same names; widths may differ.
+        other: Another one; widths may differ.
         data: Of the same classes.
         classes: The forget classes.
-        layers: As in ``linear_probes``.
+        layers: Names in both networks; by default all that ``linear_probes`` would take
+            of both.
         seed: Of the choice of images where there are more than 500.
 
     Returns:
         For each layer ``"<layer>/forget"`` (images of the forget classes) and
-        ``"<layer>/all"``.
+        ``"<layer>/all"``; nothing where no layers of the two have the same name.
     """
-    layers = layers_of(model, data) if layers is None else layers
+    if layers is None:
+        theirs = layers_of(other, data)
+        layers = [name for name in layers_of(model, data) if name in theirs]
     generator = generator_for("similarity", seed)
     found = {}
     for whose in ("forget", "all"):
