@@ -4,10 +4,10 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from conftest import blobs
 from torch import nn
 
 import mnemonic as mn
-from conftest import blobs
 from mnemonic.audits import distances
 
 COLUMNS = [
@@ -126,6 +126,8 @@ def test_any_network_and_several_classes(trained):
     table = mn.audit(softened, data, classes=[0, 1])
     assert "prototype" not in set(table["audit"])
     assert indexed(table).loc[("accuracy", "forget-test"), "n"] == 80
+    whole = mn.audit(Whole(36, 3), data, [1])  # no layer to look at
+    assert not {"probe", "similarity"} & set(whole["audit"])
     slim = mn.build_model("slim-resnet", data)
     measures = set(mn.audit(slim, data, [2])["measure"])
     assert {"stem/forget_accuracy", "blocks/forget_accuracy"} <= measures
@@ -167,6 +169,13 @@ def test_references_are_measured_once_and_anew_when_they_change(trained, monkeyp
         assert (right > 90) == (factor > 0)
 
 
+class Whole(nn.Linear):
+    """A network without layers inside."""
+
+    def forward(self, inputs):
+        return super().forward(inputs.flatten(1))
+
+
 class Doubled(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -196,7 +205,7 @@ def test_networks_and_data_are_left_as_they_were(trained, codes):
 
 
 def test_wrong_input_is_refused(trained, learned):
-    data, original, _, hidden = trained
+    data, _, _, hidden = trained
     with pytest.raises(ValueError, match="class 3 is not in"):
         mn.audit(hidden, data, [3])
     with pytest.raises(ValueError, match="seed is None"):

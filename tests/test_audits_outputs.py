@@ -43,6 +43,31 @@ def test_top_level_layers_that_compute_something(data, tiny):
     assert layers_of(net, data) == ("stem", "blocks", "classifier")
 
 
+def test_lists_of_layers_count_as_their_members(data, tiny):
+    ensemble = Ensemble(tiny, nn.Sequential(nn.Flatten(), nn.Linear(36, 3)))
+    assert layers_of(ensemble, data) == ("members.0", "members.1")
+    found = features_of(ensemble, data, data.test, ["members.0"])["members.0"]
+    assert torch.allclose(found, logits_of(tiny, data, data.test))
+    assert layers_of(nn.Sequential(nn.Flatten(), nn.Identity()), pixels_of_3()) == ()
+
+
+class Ensemble(nn.Module):
+    def __init__(self, *members):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, inputs):
+        return sum(member(inputs) for member in self.members)
+
+
+def pixels_of_3():
+    """Data whose pixels are as many as their classes."""
+    x, y = torch.rand(30, 1, 1, 3), torch.arange(30) % 3
+    return mn.ImageData.from_arrays(
+        train=(x, y), test=(x, y), class_names=["a", "b", "c"]
+    )
+
+
 class Tokens(nn.Module):
     """Gives a sequence, a pair, and maps that are changed in place."""
 
@@ -106,12 +131,3 @@ def test_wrong_input_is_refused(data, tiny):
         features_of(tiny, data, data.test, ["7", "1", "8"])
     with pytest.raises(ValueError, match="has no layer '12'"):
         features_of(tiny, data, data.test, "12")
-    with pytest.raises(ValueError, match="no top-level layer of Sequential gives"):
-        layers_of(nn.Sequential(nn.Flatten()), _three_pixels())
-
-
-def _three_pixels():
-    x, y = torch.rand(30, 1, 1, 3), torch.arange(30) % 3
-    return mn.ImageData.from_arrays(
-        train=(x, y), test=(x, y), class_names=["a", "b", "c"]
-    )

@@ -153,6 +153,15 @@ def test_networks_are_left_as_they_were(learned):
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
 
 
+def test_a_network_without_layers_is_refused(data):
+    class Whole(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs.flatten(1))
+
+    with pytest.raises(ValueError, match="no top-level layer of Whole gives a tensor"):
+        linear_probes(Whole(36, 3), data, [1])
+
+
 @pytest.mark.parametrize(
     ("one", "two", "message"),
     [

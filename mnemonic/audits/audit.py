@@ -29,7 +29,7 @@ from mnemonic.audits.distance import distances, fresh_weights, over_unlearning, 
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.exposure import reading, replay, trigger
 from mnemonic.audits.membership import entropy_attack, loss_attack, matched_losses
-from mnemonic.audits.outputs import answered_right, logits_of, part_of
+from mnemonic.audits.outputs import answered_right, layers_of, logits_of, part_of
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
@@ -85,8 +85,8 @@ def audit(
         - ``n``: images behind the value.
 
         The curve has the k that every class has training images for; a network that
-        does not end in a linear layer has no rows ``prototype``; ``similarity`` is of
-        the layers whose names all networks share.
+        does not end in a linear layer has no rows ``prototype``; ``probe`` is of the
+        top-level layers, ``similarity`` of those whose names all networks share.
 
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
@@ -152,7 +152,8 @@ def measure(
     if original is not None:
         lost = over_unlearning(model, original, data, classes, seed=seed)
         enter("distance", {"forget-train/over_unlearning": lost})
-    enter("probe", linear_probes(model, data, classes, seed=seed))
+    if layers := layers_of(model, data):
+        enter("probe", linear_probes(model, data, classes, layers=layers, seed=seed))
     if references:
         each = [
             feature_similarity(model, r, data, classes, seed=seed) for r in references

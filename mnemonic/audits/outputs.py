@@ -16,7 +16,7 @@ Example:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -98,26 +98,17 @@ def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
 
     Returns:
         In the order in which they run; without layers that only reshape, and without
-        those that give no tensor ``[N, …]``.
-
-    Raises:
-        ValueError: If there is none.
+        those that give no tensor ``[N, …]``. Lists of layers count as their members.
     """
     layers = {
         name: layer
-        for name, layer in model.named_children()
+        for name, layer in _top_level(model)
         if not isinstance(layer, _NOTHING_NEW)
     }
     probe = torch.zeros(2, *data.input_shape, device=device_of(model))
     found: dict[str, object] = {}
     _run(model, probe, data.n_classes, layers, found.__setitem__)
-    names = [n for n, output in found.items() if _is_feature(output, len(probe))]
-    if not names:
-        raise ValueError(
-            f"no top-level layer of {type(model).__name__} gives a tensor [N, …]; name "
-            "the layers to look at, as in model.named_modules()"
-        )
-    return tuple(names)
+    return tuple(n for n, output in found.items() if _is_feature(output, len(probe)))
 
 
 def features_of(
@@ -181,6 +172,14 @@ def last_inputs(
     finally:
         handle.remove()
     return torch.cat(rows)
+
+
+def _top_level(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, layer in model.named_children():
+        if isinstance(layer, (nn.ModuleList, nn.ModuleDict)):
+            yield from _top_level(layer, f"{prefix}{name}.")
+        else:
+            yield prefix + name, layer
 
 
 def _run(

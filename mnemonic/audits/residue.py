@@ -60,8 +60,16 @@ def linear_probes(
     Returns:
         For each layer ``"<layer>/forget_accuracy"`` and
         ``"<layer>/remaining_accuracy"``, percent of test images.
+
+    Raises:
+        ValueError: If there is no such layer.
     """
     layers = layers_of(model, data) if layers is None else layers
+    if len(layers) == 0:
+        raise ValueError(
+            f"no top-level layer of {type(model).__name__} gives a tensor [N, …]; name "
+            "the layers to probe, as in model.named_modules()"
+        )
     learned = features_of(model, data, data.train, layers)
     asked = {
         "forget": part_of(data, "test", classes),
