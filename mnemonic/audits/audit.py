@@ -19,6 +19,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from statistics import fmean, stdev
 
 import pandas as pd
@@ -38,6 +39,11 @@ from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data import ImageData
 from mnemonic.models import check_outputs, device_of, last_layer
 from mnemonic.storage import digest
+
+COLUMNS = (
+    "audit", "measure", "value", "low", "high", "reference", "reference_sd", "gap",
+    "unit", "n",
+)  # fmt: skip
 
 Measures = dict[tuple[str, str], Estimate]  # by audit and measure
 
@@ -109,17 +115,13 @@ def audit(
             {
                 "audit": name,
                 "measure": what,
-                "value": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
+                **asdict(estimate),
                 "reference": mean,
                 "reference_sd": stdev(others) if len(others) > 1 else float("nan"),
                 "gap": estimate.value - mean,
-                "unit": estimate.unit,
-                "n": estimate.n,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def measure(

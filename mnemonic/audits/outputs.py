@@ -165,7 +165,7 @@ def last_inputs(
     """What the last linear layer is given for each image, ``[N, D]``, on the CPU."""
     rows: list[Tensor] = []
     handle = layer.register_forward_pre_hook(
-        lambda _, given: rows.append(given[0].detach().cpu())
+        lambda _, given: rows.append(given[0].detach().flatten(1).cpu())
     )
     try:
         logits_of(model, data, split)
