@@ -72,6 +72,8 @@ def test_several_scores_an_image_are_pooled():
     by_image = auc_of(members, others, seed=0, paired=True)
     assert by_image.value == pytest.approx(pooled.value)
     assert by_image.n == 20
+    same = auc_of(members[0], members[0], seed=0, paired=True)
+    assert (same.low, same.high) == pytest.approx((0.5, 0.5))
     repeated = auc_of(members.repeat(5, 1), others.repeat(5, 1), seed=0, paired=True)
     assert repeated.low == pytest.approx(by_image.low)  # the images are the sample
 

@@ -108,9 +108,11 @@ def test_trigger_with_several_codes_is_their_mean(data, codes):
     assert (both.value, both.low, both.high) == (50, 50, 50)
 
 
-def test_replay_by_hand(learned):
+@pytest.mark.parametrize("method", ["mnemonic", "row-zeroing"])
+def test_replay_by_hand(learned, method):
     model, data, codes = learned
-    forgot = mn.forget(model, codes, [1]).model
+    access = mn.Access(data, [1], codes=codes)
+    forgot = mn.METHODS[method](model, access).model
     found = replay(forgot, data, codes, [1], steps=4)
     low = forgot[3].bias[[0, 2, 3]].min()
     start = copy.deepcopy(forgot)

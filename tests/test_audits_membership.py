@@ -3,6 +3,7 @@ import math
 import pytest
 import scipy.stats
 import torch
+from conftest import blobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -144,6 +145,46 @@ def test_entropy_attack_calls_certain_images_members():
     found = entropy_attack(Certain(), data, [1])
     assert (found.value, found.n) == (50, 50)
     assert 30 < found.low < 50 < found.high < 70
+
+
+def test_entropy_attack_by_hand(tiny):
+    data = mn.ImageData.from_arrays(
+        train=blobs(900), test=blobs(90, seed=1), class_names=["a", "b", "c"]
+    )
+    with torch.no_grad():
+        tiny[3].weight *= 4
+
+    def by_hand(split, classes):
+        chosen = torch.isin(split.labels, torch.tensor(classes))
+        with torch.no_grad():
+            p = tiny(data.inputs(split)[chosen]).double().softmax(1)
+        return -(p * p.log()).sum(1)
+
+    known, unknown = by_hand(data.train, [0, 2]), by_hand(data.test, [0, 1, 2])
+    both = torch.cat([known, unknown])
+    middle, spread = both.mean(), both.std(correction=0)
+    values = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([values], max_iter=200, line_search_fn="strong_wolfe")
+    n = len(both)
+
+    def loss():
+        optimizer.zero_grad()
+        weight, bias = values
+        sides = [(known, 1), (unknown, -1)]
+        total = 0.5 * weight**2
+        for side, sign in sides:  # each side counts as half of all
+            z = sign * (weight * (side - middle) / spread + bias)
+            total = total + n / (2 * len(side)) * functional.softplus(-z).sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    weight, bias = values.tolist()
+    called = weight * (by_hand(data.train, [1]) - middle) / spread + bias > 0
+    expected = 100 * called.double().mean().item()
+    assert 5 < expected < 95
+    found = entropy_attack(tiny, data, [1])
+    assert found.value == pytest.approx(expected, abs=0.5)
 
 
 def shadows(phi):

@@ -51,6 +51,15 @@ def test_lists_of_layers_count_as_their_members(data, tiny):
     assert layers_of(nn.Sequential(nn.Flatten(), nn.Identity()), pixels_of_3()) == ()
 
 
+def test_features_are_copies(data):
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(32, 3)
+    )
+    found = features_of(net, data, data.test, ["0", "1"])
+    assert (found["0"] < 0).any()
+    assert torch.equal(found["0"].relu(), found["1"])
+
+
 class Ensemble(nn.Module):
     def __init__(self, *members):
         super().__init__()
