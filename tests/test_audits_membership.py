@@ -145,6 +145,14 @@ def test_entropy_attack_calls_certain_images_members():
     found = entropy_attack(Certain(), data, [1])
     assert (found.value, found.n) == (50, 50)
     assert 30 < found.low < 50 < found.high < 70
+    # Only remaining images are known members: here none of them is certain.
+    data = mn.ImageData.from_arrays(
+        train=marked(labels, labels == 1),
+        test=marked(labels, torch.arange(150) % 4 == 0),
+        validation=marked(labels, certain),
+        class_names=["a", "b", "c"],
+    )
+    assert entropy_attack(Certain(), data, [1]).value == 0
 
 
 def test_entropy_attack_by_hand(tiny):
