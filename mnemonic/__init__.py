@@ -20,6 +20,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from mnemonic import plots, results
+from mnemonic.audits import audit
 from mnemonic.baselines import METHODS, Access, Unlearned
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
@@ -51,6 +52,7 @@ __all__ = [
     "Strength",
     "Unlearned",
     "amplitude",
+    "audit",
     "build_model",
     "compare_fishers",
     "diagonal_fisher",

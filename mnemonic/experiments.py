@@ -169,7 +169,8 @@ def run_grid(
             calls, is part of each cell's key, so that an edited function is run anew;
             every other value that it depends on belongs into the setting. One that
             uses ``METHODS`` depends on all of them, unless its settings have a
-            ``version`` that says on what (see ``comparison.all_settings``).
+            ``version`` that says on what (see ``comparison.all_settings``). One that
+            uses the audits depends on these.
         settings: Keyword arguments, plain values.
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
@@ -189,10 +190,11 @@ def run_grid(
         methods = source_digest(*(f"baselines/{p.stem}" for p in _baseline_files()))
     else:
         methods = ""
+    audits = source_digest(*_audit_files()) if _uses_audits(function, source) else ""
 
     def path_of(cell: tuple[dict, int]) -> Path:
         others = "" if "version" in cell[0] else methods
-        key = digest(source, package, others, torch.__version__, cell)
+        key = digest(source, package, others, audits, torch.__version__, cell)
         return cache_folder() / "cells" / f"{key}.json"
 
     paths = [path_of(cell) for cell in cells]
@@ -274,6 +276,18 @@ def _sources(function: Callable) -> dict[str, str]:
     return found
 
 
+def _uses_audits(function: Callable, source: dict[str, str]) -> bool:
+    """Whether the source names the audits, or something that was imported from them."""
+    text = "\n".join(source.values())
+    imported = {
+        name
+        for name, value in function.__globals__.items()
+        for origin in ("__module__", "__name__")
+        if str(getattr(value, origin, "")).startswith("mnemonic.audits")
+    }
+    return any(name in text for name in {"audit", *imported})
+
+
 def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the cells share the cores among them
@@ -309,3 +323,8 @@ def _package_files() -> list[Path]:
 
 def _baseline_files() -> list[Path]:
     return sorted((Path(__file__).parent / "baselines").glob("*.py"))
+
+
+def _audit_files() -> list[str]:
+    audits = sorted((Path(__file__).parent / "audits").glob("*.py"))
+    return [*(f"audits/{p.stem}" for p in audits), "baselines/distances"]

@@ -8,8 +8,11 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 
 import mnemonic as mn
+from mnemonic import experiments
+from mnemonic.audits import cka
 from mnemonic.storage import cache_folder
 
 
@@ -138,3 +141,40 @@ def test_mean_and_deviation_share_a_cell():
     table = mn.plus_minus(mn.mean_sd(frame, ["a"], ["x"]))
     assert list(table.columns) == ["a", "x", "n"]
     assert table["x"].tolist() == ["2.0 ± 1.4", "5.0"]
+
+
+def calls_audit(seed):
+    return {"v": len(str(mn.audit))}
+
+
+def calls_an_import(seed):
+    return {"v": cka(torch.eye(3), torch.eye(3)).value}
+
+
+def calls_neither(seed):
+    return {"v": seed}
+
+
+def test_cells_depend_on_the_audits_that_they_use(monkeypatch):
+    digests, seen = experiments.source_digest, []
+
+    def edited(*modules):
+        seen.append(modules)
+        return digests(*modules) + str("audits/lira" in modules)
+
+    def cells():
+        return len(list((cache_folder() / "cells").glob("*.json")))
+
+    for function, depends in (
+        (calls_audit, True),
+        (calls_an_import, True),
+        (calls_neither, False),
+    ):
+        before = cells()
+        mn.run_grid(function, [{}], seeds=[0], jobs=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(experiments, "source_digest", edited)
+            mn.run_grid(function, [{}], seeds=[0], jobs=1)
+        assert cells() - before == 2  # the modules of all cells were edited, too
+        assert any("audits/lira" in modules for modules in seen) == depends
+        seen.clear()

@@ -1,0 +1,216 @@
+"""How far a network's answers are from those of a network that never knew the class.
+
+With the softmax outputs p and q of two networks on one image,
+
+- JS = ½ KL(p || m) + ½ KL(q || m), m = ½ (p + q): symmetric, at most ln 2 = 0.693
+  (Lin 1991);
+- KL = Σ q log(q / p), with q of the reference;
+- activation distance = ||p - q||₂ (Foster et al. 2024; Golatkar et al. 2020 have l1);
+- ZRF = 1 - mean JS to a network with fresh random weights (Chundawat et al. 2023): near
+  1 for answers as even as those of a network that knows nothing, which is not how a
+  retrained network answers;
+- OU@ε, over-unlearning (Ha et al. 2025): images within ε of D_F that lie towards the
+  nearest other class of the original network, and there the mean JS of its answers,
+  with the forget classes set to 0 and the rest renormalised, to those of the forgotten
+  network. How much was lost next to the forget class?
+
+All logarithms are natural, so that JS and KL are in nats.
+
+Example:
+    >>> import torch
+    >>> certain = torch.tensor([[1e4] + 9 * [0.0]])  # logits of a one-hot answer
+    >>> even = torch.zeros(1, 10)
+    >>> round(js(certain, even).item(), 4), round(zrf(certain, even).value, 4)
+    (0.5256, 0.4744)
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.audits.estimates import Estimate, mean_of
+from mnemonic.audits.outputs import BATCH_SIZE, logits_of, part_of
+from mnemonic.baselines.distances import kl
+from mnemonic.checks import checked_classes
+from mnemonic.data import ImageData
+from mnemonic.models import check_outputs, device_of, evaluation_mode, seeded
+from mnemonic.storage import generator_for
+
+BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]
+
+
+def js(one: Tensor, two: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of softmax outputs, an image at a time.
+
+    Args:
+        one: Logits of shape ``[N, K]``; ``-inf`` where the output is 0.
+        two: Logits of shape ``[N, K]``.
+
+    Returns:
+        Nats, shape ``[N]``, from 0 to ln 2.
+    """
+    one, two = (logits.double().log_softmax(1) for logits in (one, two))
+    middle = torch.logaddexp(one, two) - math.log(2)
+    return (0.5 * kl(one, middle) + 0.5 * kl(two, middle)).clamp(0, math.log(2))
+
+
+def activation_distance(one: Tensor, two: Tensor) -> Tensor:
+    """l2 distance of softmax outputs of logits ``[N, K]``, shape ``[N]``."""
+    return (one.double().softmax(1) - two.double().softmax(1)).norm(dim=1)
+
+
+def zrf(logits: Tensor, random_logits: Tensor, *, seed: int = 0) -> Estimate:
+    """Zero-retrain forgetting: 1 - mean JS to the answers of a random network.
+
+    Args:
+        logits: Of the audited network, shape ``[N, K]``.
+        random_logits: Of one with fresh weights, on the same images.
+        seed: Of the resamples.
+
+    Returns:
+        A number in [1 - ln 2, 1].
+    """
+    return mean_of(1 - js(logits, random_logits), unit="1", seed=seed)
+
+
+def distances(
+    model: nn.Module,
+    references: Sequence[nn.Module],
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """JS, KL and activation distance on forget and remaining, train and test images.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        references: Networks that were trained without the forget classes.
+        data: All classes.
+        classes: The forget classes.
+        seed: Of the resamples.
+
+    Returns:
+        ``"<whose>-<split>/js"``, ``".../kl"`` and ``".../activation_distance"``, means
+        over images and references, which both are resampled for the intervals.
+    """
+    found = {}
+    for whose in ("forget", "remaining"):
+        for split in ("train", "test"):
+            part = part_of(data, split, classes, others=whose == "remaining")
+            p = logits_of(model, data, part)
+            qs = [logits_of(reference, data, part) for reference in references]
+            rows = {
+                "js": ([js(p, q) for q in qs], "nats"),
+                "kl": ([kl(q.double(), p.double()) for q in qs], "nats"),
+                "activation_distance": ([activation_distance(p, q) for q in qs], "1"),
+            }
+            for name, (each, unit) in rows.items():
+                found[f"{whose}-{split}/{name}"] = mean_of(
+                    torch.stack(each), unit=unit, seed=seed
+                )
+    return found
+
+
+def fresh_weights(model: nn.Module, *, seed: int = 0) -> nn.Module:
+    """A copy with random weights, as its layers draw them.
+
+    Args:
+        model: Left as it is.
+        seed: Of the weights.
+
+    Returns:
+        The copy. Parameters of a module that cannot reset itself, such as the class
+        token of a transformer, are drawn from N(0, 0.02²).
+    """
+    fresh = copy.deepcopy(model)
+    with seeded(seed), torch.no_grad():
+        for module in fresh.modules():
+            if callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()
+            else:
+                for parameter in module.parameters(recurse=False):
+                    parameter.normal_(0, 0.02)
+    return fresh
+
+
+def over_unlearning(
+    model: nn.Module,
+    original: nn.Module,
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    seed: int = 0,
+) -> Estimate:
+    """OU@0.03: what forgetting did to answers next to the forget classes.
+
+    Args:
+        model: The network that forgot.
+        original: The network before.
+        data: Its training images of the forget classes are perturbed.
+        classes: The forget classes.
+        seed: Of the random starts and the resamples.
+
+    Returns:
+        A mean JS in nats.
+    """
+    classes = checked_classes(classes, data.n_classes)
+    part = part_of(data, "train", classes)
+    generator = generator_for("over-unlearning", seed)
+    parts, device = [], device_of(original)
+    for inputs, _ in data.batches(part, batch_size=BATCH_SIZE, device=device):
+        near = towards_runner_up(original, data, inputs, classes, generator)
+        before = check_outputs(original, near, data.n_classes).cpu()
+        after = check_outputs(model, near.to(device_of(model)), data.n_classes).cpu()
+        before[:, list(classes)] = -torch.inf  # 0 after the softmax, and renormalised
+        parts.append(js(before, after))
+    return mean_of(torch.cat(parts), unit="nats", seed=seed)
+
+
+def towards_runner_up(
+    model: nn.Module,
+    data: ImageData,
+    inputs: Tensor,
+    classes: Sequence[int],
+    generator: torch.Generator,
+) -> Tensor:
+    """Images moved towards the network's likeliest class that is not to be forgotten.
+
+    A targeted attack (Madry et al. 2018) goes down the loss of its target,
+    x ← x - step · sign ∇_x CE(f(x), runner-up): the sign is minus. With plus, the
+    images would flee that class. Three steps of 0.01 from a random start within 0.03,
+    in pixel values, cut to [0, 1].
+
+    Args:
+        model: Whose classes are meant; used in evaluation mode.
+        data: Gives mean and deviation of the pixels.
+        inputs: Normalised, shape ``[N, C, H, W]``, on the network's device.
+        classes: The forget classes.
+        generator: Of the random start, on the CPU.
+
+    Returns:
+        Normalised inputs of the same shape.
+    """
+    mean, std = (v.to(inputs.device)[:, None, None] for v in (data.mean, data.std))
+    pixels = inputs * std + mean
+    logits = check_outputs(model, inputs, data.n_classes)
+    logits[:, list(classes)] = -torch.inf
+    target = logits.argmax(1)
+    start = torch.rand(pixels.shape, generator=generator).to(pixels.device)
+    moved = (pixels + BOUND * (2 * start - 1)).clamp(0, 1)
+    with evaluation_mode(model), torch.enable_grad():
+        for _ in range(STEPS):
+            moved = moved.detach().requires_grad_(True)
+            outputs = model((moved - mean) / std)
+            loss = functional.cross_entropy(outputs, target, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, moved)
+            stepped = moved.detach() - STEP * gradient.sign()
+            stepped = torch.minimum(stepped, pixels + BOUND)
+            moved = torch.maximum(stepped, pixels - BOUND).clamp(0, 1)
+    return (moved - mean) / std

@@ -1,0 +1,225 @@
+"""Mnemonic codes in the wrong hands: what do they do to a network that forgot?
+
+- Replay: a few steps of fine-tuning on the code ξ_c alone, or on all codes. Does class
+  c come back?
+- Trigger: test images of the remaining classes blended with ξ_c, (1 - a) x + a ξ_c. How
+  many are answered c (cf. Gu et al. 2017)?
+- Reading: the loss of the network on each code. Can whoever holds the codes tell which
+  class was forgotten? The AUC is the probability that a forget code has a larger loss
+  than a remaining one: 1 tells, ½ does not.
+
+Example:
+    >>> import mnemonic as mn
+    >>> data = mn.load_data("mnist-5k")
+    >>> codes = mn.MnemonicCodes.draw(data, seed=0)
+    >>> found = trigger(mn.build_model("mlp", data), data, codes, [3])
+    >>> list(found)
+    ['0%/answered', '10%/answered', '30%/answered', '50%/answered']
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.audits.estimates import Estimate, alone, percent_of
+from mnemonic.audits.outputs import BATCH_SIZE, part_of
+from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
+from mnemonic.checks import checked_classes, checked_number
+from mnemonic.codes import MnemonicCodes, checked_codes
+from mnemonic.data import ImageData
+from mnemonic.models import check_outputs, device_of
+
+REPLAY_STEPS = 10
+SHARES = (0.0, 0.1, 0.3, 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a network says to each code.
+
+    Attributes:
+        answers: Classes, shape ``[K]``.
+        confidences: Softmax output of the code's own class, shape ``[K]``.
+        losses: Cross-entropy of the code's own class, nats, shape ``[K]``.
+    """
+
+    answers: Tensor
+    confidences: Tensor
+    losses: Tensor
+
+
+def told(losses: Tensor, classes: Sequence[int]) -> float:
+    """Probability that a forget code has a larger loss than a remaining one.
+
+    Args:
+        losses: One a code, shape ``[K]``; or how much each has grown.
+        classes: The forget classes.
+
+    Returns:
+        In [0, 1], ties counted half.
+    """
+    classes = checked_classes(classes, len(losses))
+    remaining = [c for c in range(len(losses)) if c not in classes]
+    pairs = losses[list(classes)][:, None] - losses[remaining]
+    return float(((pairs > 0).double() + 0.5 * (pairs == 0)).mean())
+
+
+def read_codes(model: nn.Module, codes: MnemonicCodes) -> Reading:
+    """Ask a network about each code.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode.
+        codes: Of the same classes.
+
+    Returns:
+        What it says, on the CPU.
+    """
+    codes = checked_codes(codes).to(device_of(model))
+    logits, labels = codes.check_model(model).double(), codes.labels
+    losses = functional.cross_entropy(logits, labels, reduction="none").cpu()
+    return Reading(logits.argmax(1).cpu(), (-losses).exp(), losses)
+
+
+def reading(
+    model: nn.Module,
+    codes: MnemonicCodes,
+    classes: Sequence[int],
+    *,
+    original: nn.Module | None = None,
+) -> dict[str, Estimate]:
+    """What the codes tell about a network.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        codes: Of the same classes.
+        classes: The forget classes.
+        original: The network before, if the holder of the codes has it too.
+
+    Returns:
+        ``"told"``, the AUC above, and with an original ``"told_by_change"``, that of
+        the growth of the losses; and in percent the mean confidence in the right class,
+        ``"<whose>/confidence"``, and the right answers, ``"<whose>/right"``, for the
+        codes of forget and of remaining classes. Codes are no sample of anything: there
+        are no intervals.
+    """
+    classes = checked_classes(classes, len(checked_codes(codes).images))
+    said, k = read_codes(model, codes), len(codes.images)
+    found = {"told": alone(told(said.losses, classes), unit="1", n=k)}
+    if original is not None:
+        growth = said.losses - read_codes(original, codes).losses
+        found["told_by_change"] = alone(told(growth, classes), unit="1", n=k)
+    right = said.answers == torch.arange(k)
+    for whose in ("forget", "remaining"):
+        chosen = [c for c in range(k) if (c in classes) == (whose == "forget")]
+        for name, values in (("confidence", said.confidences), ("right", right)):
+            percent = 100 * values[chosen].double().mean()
+            found[f"{whose}/{name}"] = alone(percent, unit="%", n=len(chosen))
+    return found
+
+
+def replay(
+    model: nn.Module,
+    data: ImageData,
+    codes: MnemonicCodes,
+    classes: Sequence[int],
+    *,
+    steps: int = REPLAY_STEPS,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Fine-tune on codes, as relearning does on images, and ask about test images.
+
+    The bias of a forget class is levelled first (see ``relearning``). Read the
+    remaining accuracy too: on ξ_c alone, a network may just learn to answer c.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; a copy is fine-tuned.
+        data: Its test images are asked.
+        codes: Of the same classes.
+        classes: The forget classes.
+        steps: Full batches of codes.
+        seed: Of the resamples of test images.
+
+    Returns:
+        ``"own/…"`` after replay of the codes of the forget classes, ``"all/…"`` after
+        that of all codes; each ``"…/forget_accuracy"`` and ``"…/remaining_accuracy"``,
+        percent.
+    """
+    classes = checked_classes(classes, data.n_classes)
+    steps = checked_number("steps", steps, lambda s: s >= 1, "1 or more", whole=True)
+    codes = _fitting(codes, data, model)
+    start = levelled(model, data, classes)
+    found = {}
+    for which, chosen in (("own", list(classes)), ("all", codes.labels.tolist())):
+        batch = (codes.images[chosen], codes.labels[chosen])
+        after = fine_tuned(start, itertools.repeat(batch), steps=steps)
+        accuracies = accuracies_of([after], data, classes, seed)
+        found |= {f"{which}/{name}": a for name, a in accuracies.items()}
+    return found
+
+
+def trigger(
+    model: nn.Module,
+    data: ImageData,
+    codes: MnemonicCodes,
+    classes: Sequence[int],
+    *,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Blend test images of the remaining classes with the code of a forget class.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode.
+        data: Its test images are blended.
+        codes: Of the same classes.
+        classes: The forget classes; with several, each code in turn.
+        shares: a, in [0, 1], of the code; 0 is how often c is answered anyway.
+        seed: Of the resamples of test images.
+
+    Returns:
+        ``"<a>%/answered"``: percent of the blended images that are answered with the
+        class of the code.
+    """
+    classes = checked_classes(classes, data.n_classes)
+    codes = _fitting(codes, data, model)
+    images = part_of(data, "test", classes, others=True)
+    found = {}
+    for share in shares:
+        answered: list[list[Tensor]] = [[] for _ in classes]
+        for inputs, _ in data.batches(
+            images, batch_size=BATCH_SIZE, device=device_of(model)
+        ):
+            for c, parts in zip(classes, answered, strict=True):
+                mixed = blend(inputs, codes.images[c], share)
+                answers = check_outputs(model, mixed, data.n_classes).argmax(1)
+                parts.append((answers == c).cpu())
+        # A mean over codes first: the images are the sample.
+        rates = torch.stack([torch.cat(parts) for parts in answered]).double().mean(0)
+        found[f"{100 * share:g}%/answered"] = percent_of(rates, seed=seed)
+    return found
+
+
+def blend(inputs: Tensor, code: Tensor, share: float) -> Tensor:
+    """Inputs with a share of a code in them: (1 - a) x + a ξ.
+
+    Args:
+        inputs: Normalised images, shape ``[N, C, H, W]``.
+        code: As the network is given it, shape ``[C, H, W]``.
+        share: a, in [0, 1].
+
+    Returns:
+        A new tensor ``[N, C, H, W]``.
+    """
+    share = checked_number("share", share, lambda a: 0 <= a <= 1, "a share in [0, 1]")
+    return (1 - share) * inputs + share * code
+
+
+def _fitting(codes: MnemonicCodes, data: ImageData, model: nn.Module) -> MnemonicCodes:
+    checked_codes(codes).check(data)
+    return codes.to(device_of(model))

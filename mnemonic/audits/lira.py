@@ -1,0 +1,156 @@
+"""The likelihood-ratio attack on unlearning, with shadow networks (U-LiRA).
+
+For each of S pairs of shadow networks, one is trained on all data and made to forget,
+the other is trained without the forget classes. The score of a forget image is
+
+    φ = log p_c - log(1 - p_c),    c its label.
+
+For each image, Gaussians are fitted to its φ in the networks that forgot, (μ_u, σ_u),
+and in the retrained ones, (μ_r, σ_r), of S - 1 pairs; the networks of the left-out pair
+are told apart by
+
+    Λ = log N(φ; μ_u, σ_u) - log N(φ; μ_r, σ_r).
+
+An AUC of ½ means that what was forgotten cannot be told from what was never learned.
+After Carlini et al. (2022), Kurmanji et al. (2023) and Hayes et al. (2025). The caller
+trains the shadows; the arrays of their logits come in here.
+
+Example:
+    >>> import torch
+    >>> g = torch.Generator().manual_seed(0)
+    >>> shadows = torch.randn(2, 8, 50, 10, generator=g)  # both alike
+    >>> found = lira(shadows[0], shadows[1], torch.zeros(50, dtype=int))
+    >>> 0.4 < found["auc"].value < 0.6
+    True
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sklearn.metrics import roc_curve
+from torch import Tensor
+from torch.nn import functional
+
+from mnemonic.audits.estimates import Estimate, alone, auc_of, mean_of
+from mnemonic.checks import checked_number
+
+FALSE_POSITIVES = 0.01
+
+
+def lira(
+    unlearned: Tensor,
+    retrained: Tensor,
+    labels: Tensor,
+    *,
+    sd_floor: float = 0.1,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """How well networks that forgot are told from networks that never knew.
+
+    Args:
+        unlearned: Logits of the forget images in S networks that forgot them, shape
+            ``[S, N, K]``.
+        retrained: Logits of the same images in S networks trained without them.
+        labels: Class indices of the images, shape ``[N]``.
+        sd_floor: Smallest σ, in nats: with few shadows some are near 0 by chance, and
+            a single image would then decide.
+        seed: Of the resamples of images.
+
+    Returns:
+        Estimates over all N images and S left-out pairs: ``"auc"`` in [0, 1],
+        ``"balanced_accuracy"`` at Λ > 0 in percent, and
+        ``"true_positives_at_1_percent"``, the percentage of unlearned scores above a
+        threshold that at most 1 % of the retrained ones exceed, without an interval.
+
+    Raises:
+        ValueError: If shapes differ, there are fewer than three pairs, or a number is
+            not finite.
+    """
+    forgot, never = scores(unlearned, labels), scores(retrained, labels)
+    if forgot.shape != never.shape or forgot.shape[0] < 3:
+        raise ValueError(
+            f"logits of {list(unlearned.shape)} and {list(retrained.shape)}; give "
+            "[S, N, K] of both, with S = 3 pairs or more: two are left to fit to"
+        )
+    positive, negative = torch.empty_like(forgot), torch.empty_like(never)  # [S, N]
+    for s in range(len(forgot)):
+        others = torch.arange(len(forgot)) != s
+        pair = torch.stack([forgot[s], never[s]])
+        positive[s], negative[s] = log_ratios(
+            pair, forgot[others], never[others], sd_floor=sd_floor
+        )
+    right = torch.cat([positive > 0, negative <= 0]).double().mean(0)  # [N]
+    false, true, _ = roc_curve(
+        [1] * positive.numel() + [0] * negative.numel(),
+        torch.cat([positive.flatten(), negative.flatten()]).numpy(),
+    )
+    n = positive.shape[1]
+    at_few = 100 * true[false <= FALSE_POSITIVES].max()
+    return {
+        "auc": auc_of(positive, negative, seed=seed, paired=True),
+        "balanced_accuracy": mean_of(100 * right, unit="%", seed=seed),
+        "true_positives_at_1_percent": alone(at_few, unit="%", n=n),
+    }
+
+
+def scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """φ = log p_c - log(1 - p_c) of each image.
+
+    Args:
+        logits: Shape ``[S, N, K]``, or ``[N, K]``.
+        labels: Class indices, shape ``[N]``.
+
+    Returns:
+        Nats, shape ``[S, N]`` or ``[N]``; computed as z_c - log Σ_{j≠c} exp z_j, which
+        does not overflow where p_c is 1.
+
+    Raises:
+        ValueError: If shapes or labels do not fit, or a logit is not finite.
+    """
+    fits = logits.ndim in (2, 3) and labels.shape == logits.shape[-2:-1]
+    if not fits or logits.shape[-1] < 2 or len(labels) == 0:
+        raise ValueError(
+            f"logits of shape {list(logits.shape)} with labels of shape "
+            f"{list(labels.shape)}; give [S, N, K] or [N, K], and [N]"
+        )
+    k = logits.shape[-1]
+    if not (labels.min() >= 0 and labels.max() < k):
+        raise ValueError(
+            f"labels range from {int(labels.min())} to {int(labels.max())}, the logits "
+            f"are of the classes 0..{k - 1}"
+        )
+    if not torch.isfinite(logits).all():
+        raise ValueError("a logit is NaN or infinite; give logits of sound networks")
+    logits = logits.double()
+    own = functional.one_hot(labels, k).bool().expand(logits.shape)
+    others = logits.masked_fill(own, -torch.inf).logsumexp(-1)
+    return logits[own].reshape(others.shape) - others
+
+
+def log_ratios(
+    audited: Tensor, unlearned: Tensor, retrained: Tensor, *, sd_floor: float = 0.1
+) -> Tensor:
+    """Λ of each image: above 0, the network looks as if it had learned and forgotten.
+
+    Args:
+        audited: φ in the audited networks, shape ``[A, N]`` or ``[N]``; of their own
+            logits, not of a shadow's.
+        unlearned: φ in networks that forgot, shape ``[S, N]``.
+        retrained: φ in retrained networks, shape ``[S, N]``.
+        sd_floor: Smallest σ, in nats.
+
+    Returns:
+        Nats, of the shape of ``audited``.
+    """
+    floor = checked_number(
+        "sd_floor", sd_floor, lambda v: 0 < v < math.inf, "nats above 0"
+    )
+    densities = [
+        torch.distributions.Normal(phi.mean(0), phi.std(0).clamp_min(floor)).log_prob(
+            audited
+        )
+        for phi in (unlearned, retrained)
+    ]
+    return densities[0] - densities[1]

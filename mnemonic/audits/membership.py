@@ -1,0 +1,173 @@
+"""Can it be told from a network's answers which images it was trained on?
+
+Members are training images of the forget classes, non-members test images of the same
+classes, as many of each class: an attack that compares a class with all others measures
+how well the class is forgotten, not what is remembered of an image.
+
+- Loss attack (Yeom et al. 2018): members have the smaller cross-entropy. Its AUC is
+  P(loss of a member < loss of another) + ½ P(equal); its accuracy is that of a logistic
+  regression on the standardised loss, mean of 10 stratified shuffle splits with a tenth
+  held out.
+- Entropy attack (Chundawat et al. 2023, Foster et al. 2024): a balanced logistic
+  regression tells the entropies of answers to D_R (1) from those to the whole test set
+  (0); the percentage of D_F that it calls members. Nothing is held out, and whatever
+  makes answers less certain lowers it.
+
+The reference is the value of a retrained network, not ½. Below ½ is a leak as well.
+
+Example:
+    >>> import torch
+    >>> attack = loss_attack(torch.full((50,), 0.1), torch.full((50,), 2.3), seed=0)
+    >>> attack["auc"].value, attack["accuracy"].value
+    (1.0, 100.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.audits.estimates import Estimate, auc_of, percent_of, spread_of
+from mnemonic.audits.outputs import logits_of, part_of
+from mnemonic.checks import checked_classes
+from mnemonic.data import ImageData
+from mnemonic.storage import generator_for
+
+SPLITS = 10
+FEWEST = 10  # images a side: with fewer, a tenth held out is not one of each
+
+
+def class_losses(
+    model: nn.Module, data: ImageData, classes: Sequence[int], *, split: str = "train"
+) -> Tensor:
+    """Loss of each image of some classes.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode.
+        data: Of the same classes.
+        classes: Whose images.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+
+    Returns:
+        Cross-entropies in nats, shape ``[N]``, in the order of the split.
+    """
+    images = part_of(data, split, classes)
+    logits = logits_of(model, data, images)
+    return functional.cross_entropy(logits, images.labels.cpu(), reduction="none")
+
+
+def matched_losses(
+    model: nn.Module, data: ImageData, classes: Sequence[int], *, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Losses of as many training as test images of each forget class.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        data: What it was first trained on.
+        classes: The forget classes.
+        seed: Of the choice where a split has more images of a class.
+
+    Returns:
+        Losses in nats of members and of non-members, each of shape ``[N]``.
+    """
+    classes = checked_classes(classes, data.n_classes)
+    generator = generator_for("matched-losses", seed)
+    members, others = [], []
+    for c in classes:
+        sides = [class_losses(model, data, [c], split=s) for s in ("train", "test")]
+        n = min(map(len, sides))
+        drawn = [s[torch.randperm(len(s), generator=generator)[:n]] for s in sides]
+        members.append(drawn[0])
+        others.append(drawn[1])
+    return torch.cat(members), torch.cat(others)
+
+
+def loss_attack(
+    members: Tensor, others: Tensor, *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Tell members from others by their loss.
+
+    Args:
+        members: Losses in nats of images that were trained on, shape ``[N]``.
+        others: Losses of as many that were not, shape ``[N]``.
+        seed: Of the resamples and the splits.
+
+    Returns:
+        Estimates: ``"auc"`` of the threshold on the loss; ``"accuracy"`` of the
+        logistic regression (percent of held-out images, between the percentiles of the
+        splits); ``"off_chance"``, how far the AUC is from ½, in either direction.
+
+    Raises:
+        ValueError: If the sizes differ or are too small.
+    """
+    if members.shape != others.shape or len(members) < FEWEST:
+        raise ValueError(
+            f"{len(members)} members and {len(others)} others; give as many of both, "
+            f"{FEWEST} or more (see matched_losses)"
+        )
+    auc = auc_of(-members, -others, seed=seed)
+    losses = torch.cat([members, others]).double().numpy()[:, None]
+    trained_on = [1] * len(members) + [0] * len(others)
+    accuracies = cross_val_score(
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        losses,
+        trained_on,
+        cv=StratifiedShuffleSplit(n_splits=SPLITS, random_state=_state(seed)),
+    )
+    accuracy = spread_of(torch.as_tensor(100 * accuracies), unit="%", n=auc.n)
+    return {"auc": auc, "off_chance": _off_chance(auc), "accuracy": accuracy}
+
+
+def entropy_attack(
+    model: nn.Module, data: ImageData, classes: Sequence[int], *, seed: int = 0
+) -> Estimate:
+    """Share of the forget images that an attack on the entropy calls members.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        data: What it was first trained on.
+        classes: The forget classes.
+        seed: Of the resamples of the forget images; the attack itself has no chance.
+
+    Returns:
+        Percent of the training images of the forget classes.
+    """
+    known = entropies(
+        logits_of(model, data, part_of(data, "train", classes, others=True))
+    )
+    unknown = entropies(logits_of(model, data, data.test))
+    asked = entropies(logits_of(model, data, part_of(data, "train", classes)))
+    attack = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced")
+    )
+    attack.fit(
+        torch.cat([known, unknown]).numpy()[:, None],
+        [1] * len(known) + [0] * len(unknown),
+    )
+    called = torch.as_tensor(attack.predict(asked.numpy()[:, None]) == 1)
+    return percent_of(called, seed=seed)
+
+
+def entropies(logits: Tensor) -> Tensor:
+    """-Σ p log p of the softmax of logits ``[N, K]``, in nats, shape ``[N]``."""
+    log_p = logits.double().log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
+def _off_chance(auc: Estimate) -> Estimate:
+    """|AUC - ½|, with the interval that follows from that of the AUC."""
+    ends = sorted(abs(end - 0.5) for end in (auc.low, auc.high))
+    low = 0.0 if auc.low <= 0.5 <= auc.high else ends[0]
+    return Estimate(abs(auc.value - 0.5), low, ends[1], auc.unit, auc.n)
+
+
+def _state(seed: int) -> int:
+    """What scikit-learn is seeded with: it takes 32 bits."""
+    return generator_for("shuffle-splits", seed).initial_seed() % 2**32

@@ -1,0 +1,215 @@
+"""What a network gives for part of the data: logits, and the features of its layers.
+
+Features of a layer are its outputs, one row an image. Maps ``[N, C, H, W]`` are
+averaged over as many equal squares as leave 2,048 numbers or fewer, sequences
+``[N, T, D]`` over their T positions.
+
+Example:
+    >>> import mnemonic as mn
+    >>> data = mn.load_data("mnist-5k")
+    >>> model = mn.build_model("mlp", data)
+    >>> threes = part_of(data, "test", [3])
+    >>> list(logits_of(model, data, threes).shape), layers_of(model, data)
+    ([100, 10], ('1', '2', '3'))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.checks import checked_classes
+from mnemonic.data import ImageData
+from mnemonic.files import Split
+from mnemonic.models import check_outputs, device_of
+
+BATCH_SIZE = 512
+MOST_FEATURES = 2048
+# Layers that give on what they were given: a probe on them reads the layer before.
+_NOTHING_NEW = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
+
+
+def part_of(
+    data: ImageData, split: str, classes: Sequence[int], *, others: bool = False
+) -> Split:
+    """The images of some classes of a split.
+
+    Args:
+        data: Images of ``K`` classes.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        classes: The forget classes.
+        others: Give those of the remaining classes instead.
+
+    Returns:
+        The part, in the order of the split.
+
+    Raises:
+        ValueError: If the split or a class is not known, or there is no such image.
+    """
+    if split not in ("train", "validation", "test"):
+        raise ValueError(
+            f"unknown split {split!r}; choose 'train', 'validation' or 'test'"
+        )
+    classes = checked_classes(classes, data.n_classes)
+    whole: Split = getattr(data, split)
+    labels = whole.labels
+    chosen = torch.isin(labels, torch.tensor(classes, device=labels.device)) != others
+    if not chosen.any():
+        kind = "remaining" if others else "forget"
+        raise ValueError(
+            f"0 of {len(labels)} {split} images are of the {kind} classes "
+            f"({list(classes)} are to be forgotten); give the whole data, not what was "
+            "left of it for a retrained network"
+        )
+    return whole.take(chosen.nonzero()[:, 0])
+
+
+def logits_of(model: nn.Module, data: ImageData, split: Split) -> Tensor:
+    """Logits of each image of a split.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode.
+        data: What the split is of.
+        split: Some of its images.
+
+    Returns:
+        Shape ``[N, K]``, on the CPU.
+    """
+    batches = data.batches(split, batch_size=BATCH_SIZE, device=device_of(model))
+    found = [check_outputs(model, inputs, data.n_classes) for inputs, _ in batches]
+    return torch.cat(found).cpu()
+
+
+def answered_right(model: nn.Module, data: ImageData, split: Split) -> Tensor:
+    """Whether the network is right about each image of a split, shape ``[N]``."""
+    return logits_of(model, data, split).argmax(1) == split.labels.cpu()
+
+
+def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
+    """Names of the top-level layers that compute something.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        data: Gives the input shape.
+
+    Returns:
+        In the order in which they run; without layers that only reshape, and without
+        those that give no tensor ``[N, …]``. Lists of layers count as their members.
+    """
+    layers = {
+        name: layer
+        for name, layer in _top_level(model)
+        if not isinstance(layer, _NOTHING_NEW)
+    }
+    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
+    found: dict[str, object] = {}
+    _run(model, probe, data.n_classes, layers, found.__setitem__)
+    return tuple(n for n, output in found.items() if _is_feature(output, len(probe)))
+
+
+def features_of(
+    model: nn.Module, data: ImageData, split: Split, layers: Sequence[str]
+) -> dict[str, Tensor]:
+    """Outputs of layers, one row an image.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode and
+            left as it was.
+        data: What the split is of.
+        split: Some of its images.
+        layers: Names, as in ``model.named_modules()``.
+
+    Returns:
+        For each layer ``[N, D]``, on the CPU.
+
+    Raises:
+        ValueError: If a layer is not there, or gives no tensor ``[N, …]``.
+    """
+    modules = dict(model.named_modules())
+    strange = [name for name in layers if name not in modules]
+    if strange or isinstance(layers, str):
+        named = ", ".join(strange) or repr(layers)
+        raise ValueError(
+            f"{type(model).__name__} has no layer {named}; "
+            f"give a list of some of {', '.join(n for n in modules if n)}"
+        )
+    chosen = {name: modules[name] for name in layers}
+    rows: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for inputs, _ in data.batches(
+        split, batch_size=BATCH_SIZE, device=device_of(model)
+    ):
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str, output: object, seen: dict = seen) -> None:
+            seen[name] = _row(output) if isinstance(output, Tensor) else output
+
+        _run(model, inputs, data.n_classes, chosen, keep)
+        for name in layers:
+            output = seen.get(name)
+            if not _is_feature(output, len(inputs)):
+                raise ValueError(
+                    f"layer {name} of {type(model).__name__} gives no tensor with one "
+                    "entry an image when the network runs; name another"
+                )
+            rows[name].append(output)
+    return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def last_inputs(
+    model: nn.Module, layer: nn.Linear, data: ImageData, split: Split
+) -> Tensor:
+    """What the last linear layer is given for each image, ``[N, D]``, on the CPU."""
+    rows: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(
+        lambda _, given: rows.append(given[0].detach().flatten(1).cpu())
+    )
+    try:
+        logits_of(model, data, split)
+    finally:
+        handle.remove()
+    return torch.cat(rows)
+
+
+def _top_level(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, layer in model.named_children():
+        if isinstance(layer, (nn.ModuleList, nn.ModuleDict)):
+            yield from _top_level(layer, f"{prefix}{name}.")
+        else:
+            yield prefix + name, layer
+
+
+def _run(
+    model: nn.Module,
+    inputs: Tensor,
+    n_classes: int,
+    layers: dict[str, nn.Module],
+    keep: Callable[[str, object], None],
+) -> None:
+    handles = [
+        layer.register_forward_hook(lambda _, __, output, n=name: keep(n, output))
+        for name, layer in layers.items()
+    ]
+    try:
+        check_outputs(model, inputs, n_classes)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_feature(output: object, n: int) -> bool:
+    return isinstance(output, Tensor) and output.ndim >= 2 and len(output) == n
+
+
+def _row(output: Tensor) -> Tensor:
+    if output.ndim == 4 and output[0].numel() > MOST_FEATURES:
+        side = max(math.isqrt(MOST_FEATURES // output.shape[1]), 1)
+        sides = [min(side, length) for length in output.shape[2:]]
+        output = functional.adaptive_avg_pool2d(output, sides)
+    elif output.ndim == 3:
+        output = output.mean(1)
+    # A copy: a ReLU that works in place comes next and would change what was seen.
+    return output.detach().float().flatten(min(1, output.ndim - 1)).cpu().clone()

@@ -1,0 +1,251 @@
+"""How little brings a forgotten class back.
+
+- Relearning curve: fine-tuning on k images of every class, then the accuracy on test
+  images of the forget class. All classes, in equal numbers: with images of the forget
+  class alone, every network would soon answer nothing else.
+- Fine-tuning on the remaining classes alone, which an honest user might do.
+
+Before relearning, a bias below those of all remaining classes is raised to the lowest
+of them ("levelled"): an attacker sees it at once, and without it 50 small steps cannot
+undo what took one assignment. k = 0 is this step alone. A retrained network relearns
+too, so its curve is the reference (cf. Golatkar et al. 2020).
+
+Example:
+    >>> import mnemonic as mn
+    >>> data = mn.load_data("mnist-5k")
+    >>> model = mn.build_model("mlp", data)
+    >>> hidden = mn.METHODS["row-zeroing"](model, mn.Access(data, [3])).model
+    >>> relearn(hidden, data, [3], samples=5)["forget_accuracy"].value > 0
+    True
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnemonic.audits.estimates import Estimate, percent_of
+from mnemonic.audits.outputs import answered_right, part_of
+from mnemonic.checks import checked_classes, checked_number
+from mnemonic.data import ImageData
+from mnemonic.files import Split
+from mnemonic.models import check_loss, device_of, evaluation_mode, last_layer
+from mnemonic.storage import generator_for
+
+SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
+STEPS = 50
+BATCH_SIZE = 64
+LEARNING_RATE = 0.01  # that of the package's recipe
+STEEPEST = 5.0  # gradients are cut to this norm: forgetting may leave huge logits
+
+
+def relearn(
+    model: nn.Module,
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    samples: int,
+    draws: int = 5,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Fine-tune on a few images of every class.
+
+    SGD with momentum 0.9 and batches of 64, 50 steps, all weights, in evaluation mode
+    (few images make poor batch statistics). With the same seed, fewer samples are some
+    of the more.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; a copy learns.
+        data: Its training images are drawn from, its test images are asked.
+        classes: The forget classes.
+        samples: k, images of each class; 0 for levelling alone.
+        draws: How often to draw, and learn anew from the network given.
+        seed: Of draws, orders and resamples.
+
+    Returns:
+        ``"forget_accuracy"`` and ``"remaining_accuracy"`` after relearning: percent of
+        test images, mean of the draws, with an interval over images and draws.
+    """
+    every = range(data.n_classes)
+    start = levelled(model, data, classes)
+    if samples == 0:
+        return accuracies_of([start], data, classes, seed)
+    networks = (
+        fine_tuned(start, _batches(data, part, start, generator), steps=STEPS)
+        for part, generator in drawn(data, every, samples, draws, seed)
+    )
+    return accuracies_of(networks, data, classes, seed)
+
+
+def relearn_remaining(
+    model: nn.Module,
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    samples: int = 50,
+    draws: int = 5,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Fine-tune on a few images of each remaining class, and on none to forget.
+
+    As ``relearn``, but no bias is levelled first: whoever does this means no harm.
+
+    Args:
+        model: As in ``relearn``.
+        data: As in ``relearn``.
+        classes: The forget classes.
+        samples: k, images of each remaining class.
+        draws: As in ``relearn``.
+        seed: As in ``relearn``.
+
+    Returns:
+        As ``relearn``.
+    """
+    classes = checked_classes(classes, data.n_classes)
+    remaining = [c for c in range(data.n_classes) if c not in classes]
+    networks = (
+        fine_tuned(model, _batches(data, part, model, generator), steps=STEPS)
+        for part, generator in drawn(data, remaining, samples, draws, seed)
+    )
+    return accuracies_of(networks, data, classes, seed)
+
+
+def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Module:
+    """A copy whose forget biases are not below those of all remaining classes.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        data: Gives the input shape.
+        classes: The forget classes.
+
+    Returns:
+        The copy; as it was where the logits do not come from a linear layer with a
+        bias.
+    """
+    classes = checked_classes(classes, data.n_classes)
+    copied = copy.deepcopy(model)
+    try:
+        _, layer = last_layer(copied, data.input_shape)
+    except ValueError:  # nothing to level
+        return copied
+    if layer.bias is not None:
+        remaining = [c for c in range(data.n_classes) if c not in classes]
+        with torch.no_grad():
+            lowest = layer.bias[remaining].min()
+            layer.bias[list(classes)] = layer.bias[list(classes)].clamp_min(lowest)
+    return copied
+
+
+def fine_tuned(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, steps: int
+) -> nn.Module:
+    """A copy after some steps of SGD on the cross-entropy, in evaluation mode.
+
+    Args:
+        model: Left as it is. Frozen weights move too: an attacker holds them all.
+        batches: Inputs ``[B, C, H, W]`` and labels ``[B]`` on the network's device, as
+            many as there are steps or more.
+        steps: One batch each.
+
+    Returns:
+        The copy.
+    """
+    tuned = copy.deepcopy(model)
+    weights = [p for p in tuned.parameters() if p.is_floating_point()]
+    for weight in weights:
+        weight.requires_grad_(True)
+    optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9)
+    with evaluation_mode(tuned), torch.enable_grad():
+        for inputs, labels in itertools.islice(batches, steps):
+            loss = functional.cross_entropy(tuned(inputs), labels)
+            check_loss(tuned, loss)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(weights, STEEPEST)
+            optimizer.step()
+    return tuned
+
+
+def accuracies_of(
+    networks: Iterable[nn.Module], data: ImageData, classes: Sequence[int], seed: int
+) -> dict[str, Estimate]:
+    """Accuracies on test images, over one or more attacked networks.
+
+    Args:
+        networks: Each is asked once.
+        data: Of the same classes.
+        classes: The forget classes.
+        seed: Of the resamples.
+
+    Returns:
+        ``"forget_accuracy"`` and ``"remaining_accuracy"`` in percent.
+    """
+    parts = {
+        "forget": part_of(data, "test", classes),
+        "remaining": part_of(data, "test", classes, others=True),
+    }
+    right: dict[str, list[Tensor]] = {whose: [] for whose in parts}
+    for network in networks:
+        for whose, part in parts.items():
+            right[whose].append(answered_right(network, data, part))
+    return {
+        f"{whose}_accuracy": percent_of(torch.stack(rows), seed=seed)
+        for whose, rows in right.items()
+    }
+
+
+def drawn(
+    data: ImageData, classes: Sequence[int], samples: int, draws: int, seed: int
+) -> Iterator[tuple[Split, torch.Generator]]:
+    """Training images of some classes, drawn at random several times.
+
+    Args:
+        data: What to draw from.
+        classes: To draw from.
+        samples: Images of each class.
+        draws: How often.
+        seed: With the same one, fewer samples are some of the more.
+
+    Yields:
+        The images, and random numbers for what comes next.
+
+    Raises:
+        ValueError: If there are not so many images, or a number does not fit.
+    """
+    labels = data.train.labels.cpu()
+    for name, number in (("samples", samples), ("draws", draws)):
+        checked_number(name, number, lambda n: n >= 1, "1 or more", whole=True)
+    for c in classes:
+        there = int((labels == c).sum())
+        if there < samples:
+            raise ValueError(
+                f"{samples} samples of class {data.class_names[c]}, which has {there} "
+                "training images; draw fewer"
+            )
+    for draw in range(draws):
+        generator = generator_for(f"relearning {draw}", seed)
+        chosen = []
+        for c in classes:
+            members = (labels == c).nonzero()[:, 0]
+            order = torch.randperm(len(members), generator=generator)
+            chosen.append(members[order[:samples]])
+        indices = torch.cat(chosen).to(data.train.labels.device)
+        yield data.train.take(indices), generator
+
+
+def _batches(
+    data: ImageData, part: Split, model: nn.Module, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shuffled batches without end."""
+    while True:
+        yield from data.batches(
+            part,
+            batch_size=BATCH_SIZE,
+            device=device_of(model),
+            generator=generator,
+        )

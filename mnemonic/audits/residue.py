@@ -1,0 +1,214 @@
+"""What the features of a network still hold of a class that its answers deny.
+
+- Linear probe (Alain and Bengio 2017): the network is frozen; a multinomial logistic
+  regression on the standardised features of one layer learns all K classes from the
+  training images. Its accuracy on test images of the forget class is what can be read
+  there. A network that never saw the class is not at chance either: the finding is the
+  probe of the forgotten network less that of the retrained one.
+- Linear CKA (Kornblith et al. 2019): with the centred features X and Y of the same
+  images in two networks, CKA = ||Yᵀ X||² / (||Xᵀ X|| ||Yᵀ Y||), Frobenius norms: 1 for
+  equal geometry, whatever the rotation and scale.
+
+Example:
+    >>> import mnemonic as mn
+    >>> data, g = mn.load_data("mnist-5k"), torch.Generator().manual_seed(0)
+    >>> x = torch.randn(50, 8, generator=g)
+    >>> turned = 3 * x @ torch.linalg.qr(torch.randn(8, 8, generator=g)).Q
+    >>> round(cka(x, turned).value, 6)
+    1.0
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from mnemonic.audits.estimates import Estimate, percent_of
+from mnemonic.audits.outputs import features_of, layers_of, part_of
+from mnemonic.data import ImageData
+from mnemonic.storage import generator_for
+
+MOST_IMAGES = 500  # of a CKA: its matrices are of their number squared
+
+
+def linear_probes(
+    model: nn.Module,
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """What a linear classifier reads in each layer.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; frozen, in evaluation mode.
+        data: All K classes: the attacker has labelled images of each.
+        classes: The forget classes.
+        layers: Names, as in ``model.named_modules()``; the top-level layers that
+            compute something by default.
+        seed: Of the resamples of test images; the probe itself has no chance.
+
+    Returns:
+        For each layer ``"<layer>/forget_accuracy"`` and
+        ``"<layer>/remaining_accuracy"``, percent of test images.
+
+    Raises:
+        ValueError: If there is no such layer.
+    """
+    layers = layers_of(model, data) if layers is None else layers
+    if len(layers) == 0:
+        raise ValueError(
+            f"no top-level layer of {type(model).__name__} gives a tensor [N, …]; name "
+            "the layers to probe, as in model.named_modules()"
+        )
+    learned = features_of(model, data, data.train, layers)
+    asked = {
+        "forget": part_of(data, "test", classes),
+        "remaining": part_of(data, "test", classes, others=True),
+    }
+    features = {w: features_of(model, data, part, layers) for w, part in asked.items()}
+    found = {}
+    for layer in layers:
+        probe = fitted_probe(learned[layer], data.train.labels)
+        for whose, part in asked.items():
+            answers = torch.as_tensor(probe.predict(features[whose][layer].numpy()))
+            found[f"{layer}/{whose}_accuracy"] = percent_of(
+                answers == part.labels.cpu(), seed=seed
+            )
+    return found
+
+
+def fitted_probe(features: Tensor, labels: Tensor) -> object:
+    """Multinomial logistic regression on standardised features.
+
+    Args:
+        features: Shape ``[N, D]``.
+        labels: Class indices of shape ``[N]``.
+
+    Returns:
+        A scikit-learn pipeline, whose ``predict`` takes ``[M, D]``. Its loss is the sum
+        of cross-entropies plus half the squared norm of the weights.
+    """
+    probe = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-5, max_iter=1000))
+    # Many small products: more threads than free cores make them fifty times slower.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Where a layer separates the classes, the loss falls on long after the answers
+        # have settled.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return probe.fit(features.numpy(), labels.cpu().numpy())
+
+
+def feature_similarity(
+    model: nn.Module,
+    other: nn.Module,
+    data: ImageData,
+    classes: Sequence[int],
+    *,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Linear CKA of the same layers of two networks, on test images.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        other: Another one; widths may differ.
+        data: Of the same classes.
+        classes: The forget classes.
+        layers: Names in both networks; by default all that ``linear_probes`` would take
+            of both.
+        seed: Of the choice of images where there are more than 500.
+
+    Returns:
+        For each layer ``"<layer>/forget"`` (images of the forget classes) and
+        ``"<layer>/all"``; nothing where no layers of the two have the same name.
+    """
+    if layers is None:
+        theirs = layers_of(other, data)
+        layers = [name for name in layers_of(model, data) if name in theirs]
+    generator = generator_for("similarity", seed)
+    found = {}
+    for whose in ("forget", "all"):
+        part = part_of(data, "test", classes) if whose == "forget" else data.test
+        chosen = torch.randperm(len(part), generator=generator)[:MOST_IMAGES]
+        part = part.take(chosen.sort().values.to(part.labels.device))
+        one, two = (features_of(m, data, part, layers) for m in (model, other))
+        for layer in layers:
+            found[f"{layer}/{whose}"] = cka(one[layer], two[layer])
+    return {name: found[name] for name in sorted(found)}
+
+
+def cka(one: Tensor, two: Tensor) -> Estimate:
+    """Linear CKA of the features of the same images.
+
+    With few images in many dimensions it is above 0 even for unrelated features; read
+    it beside that of two retrained networks.
+
+    Args:
+        one: Shape ``[N, D]``.
+        two: Shape ``[N, E]``.
+
+    Returns:
+        A number in [0, 1]; 0 where all features of one are the same. The interval is
+        1.96 standard errors of the jackknife: a bootstrap repeats images, and a
+        repeated image is similar to itself in every network.
+
+    Raises:
+        ValueError: If the numbers of images differ or are below 3, or a feature is not
+            finite.
+    """
+    if one.ndim != 2 or two.ndim != 2 or len(one) != len(two) or len(one) < 3:
+        raise ValueError(
+            f"features of shape {list(one.shape)} and {list(two.shape)}; give [N, D] "
+            "and [N, E] of the same 3 or more images"
+        )
+    if not (one.isfinite().all() and two.isfinite().all()):
+        raise ValueError("a feature is NaN or infinite; give those of sound networks")
+    k, m = (_gram(features) for features in (one, two))  # [N, N]
+    n = len(one)
+    products = [_hsic(a, b) for a, b in ((k, m), (k, k), (m, m))]  # [1 + N]
+    norms = (products[1] * products[2]).clamp_min(0).sqrt()
+    values = torch.where(norms > 1e-12, products[0] / norms, 0.0).clamp(0, 1)
+    value, jackknifed = float(values[0]), values[1:]
+    error = ((n - 1) / n * (jackknifed - jackknifed.mean()).square().sum()).sqrt()
+    low, high = (max(min(value + z * float(error), 1.0), 0.0) for z in (-1.96, 1.96))
+    return Estimate(value, low, high, "1", n)
+
+
+def _gram(features: Tensor) -> Tensor:
+    """Inner products of centred rows, of mean square 1: scale has no say in CKA."""
+    centred = features.double() - features.double().mean(0)
+    size = centred.square().sum(1).mean()
+    return centred @ centred.T / size.clamp_min(1e-300)
+
+
+def _hsic(k: Tensor, m: Tensor) -> Tensor:
+    """Mean product of centred Gram matrices: of all images, then without each, [1 + N].
+
+    Σ K M / n² - 2 Σ_j (Σ_i K_ij) (Σ_i M_ij) / n³ + Σ K Σ M / n⁴, in which leaving an
+    image out is a subtraction.
+
+    Args:
+        k: Shape ``[N, N]``.
+        m: Shape ``[N, N]``.
+
+    Returns:
+        Shape ``[1 + N]``.
+    """
+    both, k1, m1 = (k * m).sum(1), k.sum(1), m.sum(1)  # [N]
+    kii, mii = k.diagonal(), m.diagonal()
+    n, rest = len(k), len(k) - 1
+    whole = both.sum() / n**2 - 2 * k1 @ m1 / n**3 + k1.sum() * m1.sum() / n**4
+    products = both.sum() - 2 * both + kii * mii
+    rows = k1 @ m1 - k @ m1 - m @ k1 + both - (k1 - kii) * (m1 - mii)
+    sums = (k1.sum() - 2 * k1 + kii) * (m1.sum() - 2 * m1 + mii)
+    without = products / rest**2 - 2 * rows / rest**3 + sums / rest**4
+    return torch.cat([whole[None], without])
