@@ -84,7 +84,7 @@ SETUPS = {
     ),
     "cifar10-jpeg-resnet": Setup(
         "cifar10-jpeg", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
-        per_class=500, **_TUNED_ON_5K,
+        per_class=250, **_TUNED_ON_5K,
     ),
     "tiny-imagenet-40-resnet": Setup(
         "tiny-imagenet-40", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
@@ -127,7 +127,7 @@ def compare(
         version: As ``all_settings`` gives it; part of a grid cell's key, not used here.
 
     Returns:
-        One row: on test images ``remaining_accuracy`` and ``forgetting_error``
+        One row, on test images ``remaining_accuracy`` and ``forgetting_error``
         (percent), both also ``before_…``; ``train_forget_accuracy`` and
         ``train_remaining_accuracy``; ``seconds`` of forgetting and ``training_seconds``
         of the network it starts from; ``forget_images``, ``remaining_images`` and

@@ -114,7 +114,7 @@ class Profile:
             progress: Show a bar while training.
 
         Returns:
-            The network in evaluation mode, and its codes, both on the CPU: after
+            The network in evaluation mode, and its codes, both on the CPU, since after
             training a chapter does small things by hand, tensor by tensor.
         """
         codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
@@ -251,7 +251,7 @@ def plus_minus(means: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
     """
     table = means.copy()
     for column in [c for c in means if f"{c}_sd" in means]:
-        mean = means[column].map(f"{{:.{digits}f}}".format)
+        mean = means[column].map(f"{{:z.{digits}f}}".format)
         sd = means[f"{column}_sd"].map(f" ± {{:.{digits}f}}".format)
         table[column] = mean + sd.where(means[f"{column}_sd"].notna(), "")
         table = table.drop(columns=f"{column}_sd")

@@ -38,8 +38,8 @@ def diagonal_fisher(
         labels: Class indices of shape ``[N]``.
 
     Returns:
-        For each trainable parameter, by name, a tensor of its shape: nats² per squared
-        unit of the weight, a mean over the N samples.
+        For each trainable parameter, by name, a tensor of its shape, in nats² per
+        squared unit of the weight, a mean over the N samples.
 
     Raises:
         ValueError: If there is no sample, no trainable weight, a label that the network

@@ -154,7 +154,7 @@ def check_outputs(
         model: Any classifier. It is run in evaluation mode, without gradients.
         inputs: Inputs of shape ``[N, C, H, W]``, on the network's device.
         n_classes: ``K``, where it is known.
-        what: The inputs are, for the error.
+        what: Name of the inputs, for the error.
 
     Returns:
         The logits.

@@ -185,8 +185,8 @@ def fault_of(copy: Path) -> str | None:
         copy: An executed notebook.
 
     Returns:
-        The cell at fault and why, or nothing: every code cell ran, in order, without an
-        error and without a word on stderr.
+        The cell at fault and why, or nothing if every code cell ran, in order, without
+        an error and without a word on stderr.
     """
     last = 0
     for i, cell in _numbered_cells(copy):

@@ -36,8 +36,8 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
         data_name: What ``load_data`` is given.
 
     Returns:
-        One row a class and choice: A_R and E_F before and after, in percent, on test
-        data; the strength, the sign and the seconds.
+        One row a class and choice, with A_R and E_F before and after, in percent, on
+        test data; the strength, the sign and the seconds.
     """
     settings = replace(Profile.named(profile), data_name=data_name)
     data = settings.load()

@@ -79,7 +79,7 @@ def _capped(largest: dict[str, float], strength: Strength) -> dict[str, float]:
 def perturbed(
     model: nn.Module, eta: dict[str, Tensor], scales: dict[str, float], sign: Sign
 ) -> dict[str, Tensor]:
-    """W ± α_l η for each parameter in ``eta`` (Eq. 5), as new tensors."""
+    """Weights w ± α_l η for each parameter in ``eta`` (Eq. 5), as new tensors."""
     return {
         # α η in float64: η alone may not fit into a float32
         name: p.detach() + (sign * scales[name] * eta[name]).to(p.dtype)
@@ -109,10 +109,10 @@ def try_strengths(
         signs: +1, -1 or both.
 
     Returns:
-        One row a setting: ``lambda1``, ``lambda2``, ``sign``, ``remaining_accuracy``
-        and ``forgetting_error`` (percent), ``remaining_loss`` (mean cross-entropy) and
-        ``forgetting_loss`` (mean of -log(1 - p_c)), in nats and infinite where any
-        logit is not finite.
+        One row a setting, with ``lambda1``, ``lambda2``, ``sign``,
+        ``remaining_accuracy`` and ``forgetting_error`` (percent), ``remaining_loss``
+        (mean cross-entropy) and ``forgetting_loss`` (mean of -log(1 - p_c)), in nats
+        and infinite where any logit is not finite.
     """
     largest = {name: float(values.max()) for name, values in eta.items()}
     scored: dict[tuple, dict[str, float]] = {}

@@ -42,7 +42,15 @@ def table(
             text = _number(value, f"{{:z.{digits}f}}")
         return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
-    shown = frame.rename_axis(index=_subscripts, columns=_subscripts).style
+    frame = frame.rename_axis(index=_subscripts, columns=_subscripts)
+    if isinstance(frame.index, pd.RangeIndex):
+        frame = frame.rename_axis(index=None)
+    elif frame.index.nlevels == 1:
+        # The name of the rows heads them, in place of a line of its own.
+        names = [None] * (frame.columns.nlevels - 1) + [frame.index.name]
+        frame = frame.set_axis(frame.columns.set_names(names), axis=1)
+        frame = frame.rename_axis(index=None)
+    shown = frame.style
     for column in frame.columns:
         shown.format(lambda value, c=column: written(value, c), subset=[column])
     shown.format_index(_subscripts, axis=0).format_index(_subscripts, axis=1)

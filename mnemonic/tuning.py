@@ -65,7 +65,7 @@ def tried(
         version: Of setup and method; part of a grid cell's key, not used here.
 
     Returns:
-        One row a candidate: ``settings``, A_R and E_F on the validation images
+        One row a candidate, with ``settings``, A_R and E_F on the validation images
         (percent), backward passes and seconds. A network that is not finite any more
         scores 0.
     """

@@ -140,7 +140,7 @@ class Access:
             kinds: Of ``"codes"``, ``"forget"``, ``"remaining"``.
 
         Returns:
-            The access that a method with these needs is given: never to more than
+            The access that a method with these needs is given, never to more than
             this one.
         """
         return replace(self, may_read=self.may_read & frozenset(kinds))

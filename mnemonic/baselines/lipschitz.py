@@ -26,7 +26,7 @@ from mnemonic.storage import generator_for
     reads=("forget",),
     cites=("foster2024jit",),
     space={
-        "learning_rate": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+        "learning_rate": (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1e-2),
         "sigma": (0.2, 0.5, 1.0),
         "epochs": (1, 5),
     },
