@@ -142,12 +142,12 @@ def compare(
     result = how(model, access, seed=seed, **settings)
     row = {"training_seconds": training_seconds, "seconds": result.seconds}
     for when, network in (("before_", model), ("", result.model)):
-        scores = evaluate(network, data, chosen.classes)
-        row[f"{when}remaining_accuracy"] = scores.remaining_accuracy
-        row[f"{when}forgetting_error"] = scores.forgetting_error
-    learned = evaluate(result.model, data, chosen.classes, split="train")
-    row["train_forget_accuracy"] = 100 - learned.forgetting_error
-    row["train_remaining_accuracy"] = learned.remaining_accuracy
+        kept, error = two_numbers(network, data, chosen.classes)
+        row[f"{when}remaining_accuracy"] = kept
+        row[f"{when}forgetting_error"] = error
+    kept, error = two_numbers(result.model, data, chosen.classes, split="train")
+    row["train_forget_accuracy"] = 100 - error
+    row["train_remaining_accuracy"] = kept
     counts = result.counts
     return {
         **row,
@@ -157,6 +157,26 @@ def compare(
         "visits": sum(counts.visits.values()),
         "backward_passes": counts.backward_passes,
     }
+
+
+def two_numbers(
+    network: nn.Module, data: ImageData, classes: Sequence[int], split: str = "test"
+) -> tuple[float, float]:
+    """A_R and E_F, in percent; 0 and 100 where a method left no finite weights.
+
+    Args:
+        network: After a method.
+        data: Of the setup.
+        classes: The forget classes.
+        split: As in ``evaluate``.
+
+    Returns:
+        Both numbers. A destroyed network answers nothing, so nothing rightly.
+    """
+    if not all(v.isfinite().all() for v in network.state_dict().values()):
+        return 0.0, 100.0
+    scores = evaluate(network, data, classes, split=split)
+    return scores.remaining_accuracy, scores.forgetting_error
 
 
 def access_for(setup: Setup, data: ImageData, method: Method, seed: int) -> Access:

@@ -124,6 +124,9 @@ def class_bars(
     colours = [FORGET if c in classes else REMAINING for c in where]
     ax.bar(where, np.asarray(after), 0.7, color=colours)
     ax.bar(where, np.asarray(before), 0.7, fill=False, edgecolor="black", linewidth=1.2)
+    for c in classes:  # a bar of no height is not seen
+        height = float(after[c])
+        ax.text(c, height + 1, f"{height:.0f}", color=FORGET, ha="center")
     ax.set(xticks=where, xlabel="class", ylabel="test accuracy (%)", ylim=(0, 105))
     long = max(map(len, class_names)) > 3
     ax.set_xticklabels(
@@ -224,11 +227,12 @@ def by_method_panels(
     """
     by_method(frame, "E_F", axes[0], methods, color=FORGET, band=band)
     by_method(frame, "change", axes[1], methods, color=REMAINING, band=band)
-    axes[0].set(xlabel="$E_F$ (%)", xlim=(-6, 106))
+    axes[0].set(xlabel="$E_F$ (%)", xlim=(-8, 116), xticks=(0, 50, 100))
     axes[1].set(xlabel="change of $A_R$ (points)")
     axes[1].set_xscale("symlog", linthresh=2)
     axes[1].set_xticks([-50, -5, -1, 0, 1], ["−50", "−5", "−1", "0", "1"])
     axes[1].axvline(0, color="black", lw=1)
+    axes[1].margins(x=0.08)
 
 
 def confusion(

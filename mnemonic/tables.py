@@ -21,8 +21,8 @@ def table(
     """Set a table as the book shows it.
 
     Args:
-        frame: Numbers and texts. ``A_R``, ``E_F`` and ``t_mix`` in the names of rows
-            and columns get their subscripts.
+        frame: Numbers and texts. ``A_R``, ``E_F``, ``N_R``, ``t_mix`` and the like get
+            their subscripts.
         formats: Of columns that need one of their own, such as ``{"n": "{:,}"}``.
         digits: After the point, of all other numbers that are not whole.
 
@@ -33,9 +33,9 @@ def table(
 
     def written(value: object, column: object) -> str:
         if isinstance(value, str):
-            text = value
+            text = _subscripts(value)
         elif pd.isna(value):
-            text = ""
+            text = "–"
         elif column in formats:
             text = formats[column].format(value)
         else:
@@ -66,4 +66,4 @@ def _number(value: object, form: str) -> str:
 def _subscripts(name: object) -> object:
     if not isinstance(name, str):
         return name if name is None else _number(name, "{:g}")
-    return re.sub(r"\b([AE]|t)_([RF]|mix)\b", r"\1<sub>\2</sub>", name)
+    return re.sub(r"\b([ACEN]|t)_([RF]|mix|new)\b", r"\1<sub>\2</sub>", name)

@@ -30,6 +30,26 @@ def test_a_row_holds_scores_costs_and_what_was_read():
     assert row["visits"] == 10
 
 
+def test_a_destroyed_network_gets_nothing_right():
+    data = SETUPS["smoke"].load()
+    network = mn.build_model("mlp", data)
+    with torch.no_grad():
+        network[3].bias[0] = torch.nan
+    assert comparison.two_numbers(network, data, [3]) == (0.0, 100.0)
+
+
+def test_a_tidy_frame_has_the_columns_of_the_book():
+    rows = {"method": ["ssd"], "before_remaining_accuracy": [90.0], "seconds": [1.0]}
+    rows |= {"remaining_accuracy": [92.5], "forgetting_error": [99.0]}
+    (row,) = comparison.tidy(mn.results.pd.DataFrame(rows)).to_dict("records")
+    assert row["A_R"] == 92.5
+    assert row["E_F"] == 99.0
+    assert row["change"] == 2.5
+    assert row["title"] == "SSD"
+    assert row["seconds"] == 1.0
+    assert not {"remaining_accuracy", "forgetting_error"} & row.keys()
+
+
 def test_methods_start_from_the_network_that_they_need():
     plain, coded = (compare(0, "smoke", name) for name in ("original", "mnemonic"))
     again = compare(0, "smoke", "random-noise")
@@ -154,3 +174,9 @@ def test_tuning_looks_at_validation_images_only_and_keeps_the_best(
 
     tried = tuning.candidates(mn.METHODS["neggrad"], 4)
     assert score(found["settings"]) == max(map(score, tried))
+
+    words = ["smoke", "--methods", "delete", "--trials", "1"]
+    assert tuning.main(words) == 0  # what was found for another stays
+    later = json.loads((tmp_path / "smoke.json").read_text())["methods"]
+    assert set(later) == {"neggrad", "delete"}
+    assert later["neggrad"] == found

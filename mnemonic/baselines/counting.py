@@ -6,6 +6,7 @@ and "backward passes" of the comparison are these counts: Table 1 of Yamashita e
 2024, measured.
 
 Example:
+    >>> import torch
     >>> network, counts = nn.Linear(2, 3), Counts()
     >>> with counted(counts):
     ...     network(torch.ones(5, 2)).sum().backward()
