@@ -4,7 +4,7 @@
 
 Example:
     >>> sorted(RECORDS)[:2]
-    ['fashion-mnist-short', 'methods-cifar10-jpeg']
+    ['audits-fashion-mnist', 'fashion-mnist-short']
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mnemonic.evaluation import evaluate
 from mnemonic.experiments import Profile, run_grid
 from mnemonic.forgetting import forget
 from mnemonic.storage import cache_folder
+from mnemonic.suspects import SHADOWS, SUSPECTS, audited, told_apart
 
 
 def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
@@ -82,27 +83,38 @@ class Record:
     Attributes:
         function: Of a grid.
         settings: Its settings.
-        about: Data, model, recipe, seeds, in a sentence.
+        about: Data, model, recipe, in a sentence.
+        seeds: One run each.
     """
 
     function: Callable[..., dict | list[dict]]
     settings: list[dict]
     about: str
+    seeds: tuple[int, ...] = _SEEDS
 
 
-def _compared(setup: str, about: str) -> Record:
+def _about(setup: str, about: str) -> str:
     chosen = SETUPS[setup]
     seen = "all" if chosen.per_class is None else f"{chosen.per_class} a class of the"
     recipe, classes = chosen.recipe, ", ".join(map(str, chosen.classes))
-    return Record(
-        compare,
-        all_settings(setup, list(METHODS)),
+    return (
         f"{about}; {seen} training images; {recipe.epochs} epochs, batch "
         f"{recipe.batch_size}, learning rate {recipe.learning_rate:g} "
-        f"({recipe.schedule}); t_mix {chosen.t_mix:g}; class {classes} forgotten by "
-        "every method, with settings tuned on the validation split of "
-        f"{chosen.settings_of or setup}",
+        f"({recipe.schedule}); t_mix {chosen.t_mix:g}; class {classes} forgotten, "
+        "methods with settings tuned on the validation split of "
+        f"{chosen.settings_of or setup}"
     )
+
+
+def _compared(setup: str, about: str) -> Record:
+    return Record(compare, all_settings(setup, list(METHODS)), _about(setup, about))
+
+
+def _suspected(
+    function: Callable[..., list[dict]], setup: str, about: str, **more: object
+) -> Record:
+    settings = [{"setup": setup, "name": name} for name in SUSPECTS]
+    return Record(function, settings, _about(setup, about), **more)
 
 
 RECORDS = {
@@ -131,6 +143,15 @@ RECORDS = {
     "methods-tiny-imagenet-40": _compared(
         "tiny-imagenet-40-resnet", "Tiny-ImageNet-40, a ResNet with 78,000 weights"
     ),
+    "audits-fashion-mnist": _suspected(
+        audited, "fashion-mnist-resnet", "Fashion-MNIST, a ResNet with 78,000 weights"
+    ),
+    "lira-mnist-5k": _suspected(
+        told_apart,
+        "mnist-5k-mlp",
+        f"U-LiRA with {SHADOWS} shadow pairs; 5,000 MNIST images, MLP 784-1000-10",
+        seeds=(0,),
+    ),
 }
 
 
@@ -150,7 +171,7 @@ def main(names: list[str]) -> int:
     for name in names:
         made = RECORDS[name]
         with _own_cache(name):
-            frame = run_grid(made.function, made.settings, _SEEDS)
+            frame = run_grid(made.function, made.settings, made.seeds)
         seconds = frame.attrs["seconds"]
         frame = frame.drop(columns=["settings", "version"], errors="ignore")
         results.record(name, frame, about=made.about, seconds=seconds)
