@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import textwrap
 import time
 import warnings
@@ -201,7 +200,7 @@ def run_grid(
     results = [_read_cell(path) for path in paths]
     missing = [i for i, result in enumerate(results) if result is None]
     if jobs is None:
-        jobs = 1 if torch.cuda.is_available() else os.cpu_count()
+        jobs = 1 if torch.cuda.is_available() else joblib.cpu_count()
     with joblib.parallel_config(backend=backend or "loky"), warnings.catch_warnings():
         # A worker that has grown is replaced; its cells are not lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")
