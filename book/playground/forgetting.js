@@ -4,8 +4,8 @@
 
    A network is {w1, b1, w2, b2}: hidden weights [784][H] (transposed, so that a pixel's
    weights lie side by side), hidden biases [H], output weights [K][H], biases [K].
-   A batch is a list of inputs without the pixels that equal its ground:
-   {ground, starts [N + 1], pixels, values}. */
+   A batch is a list of inputs without the pixels that equal its ground, filled up to
+   a multiple of four: {ground, starts [N + 1], pixels, values}. */
 
 "use strict";
 
@@ -85,6 +85,7 @@ const Forgetting = (() => {
           values.push(value / unit);
         }
       });
+      for (; pixels.length % 4; values.push(0)) pixels.push(0); // see forward
       starts.push(pixels.length);
     }
     return {
@@ -109,10 +110,16 @@ const Forgetting = (() => {
     const sums = new Float64Array(units);
     for (let i = 0; i < n; i++) {
       sums.set(blank);
-      for (let j = starts[i]; j < starts[i + 1]; j++) {
-        const value = values[j];
-        const at = pixels[j] * units;
-        for (let h = 0; h < units; h++) sums[h] += value * w1[at + h];
+      for (let j = starts[i]; j < starts[i + 1]; j += 4) {
+        // four at a time take half of the time
+        const [v0, v1, v2, v3] = [values[j], values[j + 1], values[j + 2], values[j + 3]];
+        const a0 = pixels[j] * units;
+        const a1 = pixels[j + 1] * units;
+        const a2 = pixels[j + 2] * units;
+        const a3 = pixels[j + 3] * units;
+        for (let h = 0; h < units; h++) {
+          sums[h] += v0 * w1[a0 + h] + v1 * w1[a1 + h] + v2 * w1[a2 + h] + v3 * w1[a3 + h];
+        }
       }
       for (let h = 0; h < units; h++) {
         hidden[i * units + h] = 1 / (1 + Math.exp(-sums[h]));
@@ -179,9 +186,10 @@ const Forgetting = (() => {
       };
     });
     const [fForget, fRemain] = sums;
-    return each((name) =>
-      fForget[name].map((value, i) => (value + FLOOR) / (fRemain[name][i] + FLOOR)),
-    );
+    return each((name) => {
+      const [ours, theirs] = [fForget[name], fRemain[name]];
+      return ours.map((value, i) => (value + FLOOR) / (theirs[i] + FLOOR));
+    });
   }
 
   /** Sum over pairs of the outer product, times `share`. */
@@ -197,7 +205,12 @@ const Forgetting = (() => {
     return sum;
   }
 
-  const largest = (values) => values.reduce((a, b) => Math.max(a, b), 0);
+  function largest(values) {
+    let top = 0;
+    for (let i = 0; i < values.length; i++) if (values[i] > top) top = values[i];
+    return top;
+  }
+
   const largestOf = (eta) => each((name) => largest(eta[name]));
 
   /** alpha_l = min(lambda1, lambda2 / max eta) (Eq. 7), from the largest of each layer. */
@@ -273,14 +286,17 @@ const Forgetting = (() => {
       );
   }
 
-  /** A_R, E_F and the accuracy of each class, in percent, of images with labels. */
+  /** A_R, E_F and the accuracy of each class, in percent, and the answer to each image. */
   function evaluate(logits, labels, forgets) {
     const k = forgets.length;
     const right = new Array(k).fill(0);
     const count = new Array(k).fill(0);
+    const answers = Array.from(labels, (_, i) =>
+      answerOf(logits.subarray(i * k, (i + 1) * k)),
+    );
     labels.forEach((label, i) => {
       count[label] += 1;
-      right[label] += answerOf(logits.subarray(i * k, (i + 1) * k)) === label;
+      right[label] += answers[i] === label;
     });
     const share = (side) => {
       const sum = (values) => values.reduce((a, v, c) => a + (forgets[c] === side) * v, 0);
@@ -290,14 +306,18 @@ const Forgetting = (() => {
       remainingAccuracy: share(false),
       forgettingError: 100 - share(true),
       classes: right.map((value, c) => (100 * value) / count[c]),
+      answers,
     };
   }
 
   /** Size of the step of each layer: what the stored weights changed by. */
   function stepsOf(network, fresh) {
-    return each((name) =>
-      fresh[name].map((value, i) => Math.abs(value - network[name][i])),
-    );
+    return each((name) => {
+      const [now, old] = [fresh[name], network[name]];
+      const steps = new Float32Array(now.length);
+      for (let i = 0; i < now.length; i++) steps[i] = Math.abs(now[i] - old[i]);
+      return steps;
+    });
   }
 
   /** Bring a drawing into the form of MNIST: ink scaled into 20×20 pixels, its centre of

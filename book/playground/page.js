@@ -35,6 +35,12 @@
     return node;
   }
 
+  function meanOf(values) {
+    let sum = 0;
+    for (const value of values) sum += value;
+    return values.length ? sum / values.length : 0;
+  }
+
   const percent = (value) => value.toFixed(1);
 
   /** Two digits that matter, as one would write them: 0.001, 10, 3.2 × 10⁻⁵. */
@@ -73,14 +79,14 @@
     return canvas;
   }
 
-  /** The page's colours, which follow its theme. */
-  function colour(name) {
-    const probe = make("span");
-    probe.style.color = `var(--pg-${name})`;
-    root.append(probe);
-    const parts = getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3);
+  /** The colours of what stays and of what goes, which follow the page's theme. */
+  function readColours() {
+    const probe = root.appendChild(make("span"));
+    colours = ["remaining", "forgotten"].map((name) => {
+      probe.style.color = `var(--pg-${name})`;
+      return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+    });
     probe.remove();
-    return parts.map(Number);
   }
 
   /** Colours with an opacity each: [[r, g, b], opacity] or null for nothing. */
@@ -132,7 +138,7 @@
 
   // ---- what the controls ask for
 
-  let eta, tops, chosenStep;
+  let eta, tops, chosenStep, colours;
 
   function classesChanged() {
     const n = state.forgets.filter(Boolean).length;
@@ -164,8 +170,7 @@
     showWeights(fresh, step);
     const answer = showInput();
     say(step, scores, answer);
-    at("facts").dataset.milliseconds = (performance.now() - started).toFixed(1);
-    showFacts();
+    showFacts(performance.now() - started);
   }
 
   function choose() {
@@ -217,7 +222,24 @@
       at(`${id}-before`).textContent = none ? "" : ` before: ${percent(before[key])} %`;
     }
     showAccuracies(before.classes, after.classes);
+    showDestinations(after.answers);
     return after;
+  }
+
+  /** What the images of the forget classes are read as. */
+  function showDestinations(answers) {
+    const counts = new Array(K).fill(0);
+    labels.forEach((label, i) => {
+      if (state.forgets[label]) counts[answers[i]] += 1;
+    });
+    const all = counts.reduce((a, b) => a + b, 0);
+    const named = DIGITS.filter((c) => counts[c])
+      .sort((a, b) => counts[b] - counts[a])
+      .map((c) => `${c} (${((100 * counts[c]) / all).toFixed(0)} %)`);
+    const rest = named.splice(4).length ? ", others" : "";
+    at("destinations").textContent = named.length
+      ? `Images of the forget classes are now read as ${named.join(", ")}${rest}.`
+      : "";
   }
 
   function showInput() {
@@ -235,36 +257,33 @@
   function showWeights(fresh, step) {
     const steps = F.stepsOf(network, fresh);
     const units = network.b1.length;
-    const sides = [colour("remaining"), colour("forgotten")];
     const most = F.largestOf(steps);
     const top = Math.max(most.w2, most.b2);
     const opacity = (value) =>
       value > 0 ? Math.max(0, 1 + Math.log10(value / top) / 4) : 0;
     const cells = DIGITS.flatMap((c) => {
-      const side = sides[Number(state.forgets[c])];
+      const side = colours[Number(state.forgets[c])];
       const row = Array.from(steps.w2.subarray(c * units, (c + 1) * units), (v) => [
         side, opacity(v),
       ]);
       return [...row, null, [side, opacity(steps.b2[c])]];
     });
     paintCells(at("output-map"), cells);
-    const pixels = new Float64Array(F.PIXELS);
-    steps.w1.forEach((v, i) => {
-      pixels[Math.floor(i / units)] += v / units;
-    });
+    const pixels = Array.from({ length: F.PIXELS }, (_, p) =>
+      meanOf(steps.w1.subarray(p * units, (p + 1) * units)),
+    );
     const brightest = Math.max(...pixels);
     paintCells(
       at("pixel-map"),
-      Array.from(pixels, (v) => [sides[1], brightest > 0 ? v / brightest : 0]),
+      Array.from(pixels, (v) => [colours[1], brightest > 0 ? v / brightest : 0]),
     );
     Array.from(at("rows").children).forEach((item, c) =>
       item.classList.toggle("pg-is-forgotten", state.forgets[c]),
     );
-    const means = [true, false].map((side) => {
-      const rows = DIGITS.filter((c) => state.forgets[c] === side);
-      const all = rows.flatMap((c) => [...steps.w2.subarray(c * units, (c + 1) * units)]);
-      return all.length ? all.reduce((a, b) => a + b, 0) / all.length : 0;
-    });
+    const rows = DIGITS.map((c) => meanOf(steps.w2.subarray(c * units, (c + 1) * units)));
+    const means = [true, false].map((side) =>
+      meanOf(rows.filter((_, c) => state.forgets[c] === side)),
+    );
     at("output-map").setAttribute(
       "aria-label",
       "Map of the steps of the output layer. Mean step in the rows of the forget " +
@@ -278,12 +297,11 @@
     fill(
       at("layers"),
       F.LAYERS.map((name) => {
-        const mean = steps[name].reduce((a, b) => a + b, 0) / steps[name].length;
         const scale = step ? step.scales[name] : 0;
         const cap = !step ? "–" : scale === step.lambda1 ? "λ₁" : "λ₂";
         return {
           cells: [
-            LAYER_NAMES[name], number(scale), cap, number(most[name]), number(mean),
+            LAYER_NAMES[name], number(scale), cap, number(most[name]), number(meanOf(steps[name])),
           ],
         };
       }),
@@ -308,13 +326,14 @@
     }, 250);
   }
 
-  function showFacts() {
+  function showFacts(milliseconds) {
     const { profile, data, epochs, tMix } = playgroundData;
     const smoke = profile === "smoke" ? " These numbers mean nothing: it is for tests." : "";
+    at("facts").dataset.milliseconds = milliseconds;
     at("facts").textContent =
       `Network 784-${network.b1.length}-${K}, trained on ${data} for ${epochs} epochs, ` +
       `t_mix ${tMix}, seed 0; profile ${profile}.${smoke} ` +
-      `Your browser did the last change in ${at("facts").dataset.milliseconds} ms.`;
+      `The last change took your browser ${milliseconds.toFixed(0)} ms.`;
   }
 
   // ---- inputs
@@ -461,9 +480,10 @@
     at("images").querySelectorAll("input")[taken >= 0 && taken < K ? taken : 3].click();
   });
   root.addEventListener("submit", (event) => event.preventDefault());
-  new MutationObserver(() => showWeights(chosenStep.fresh, chosenStep.step)).observe(
-    document.documentElement, { attributeFilter: ["data-theme"] },
-  );
+  new MutationObserver(() => {
+    readColours();
+    showWeights(chosenStep.fresh, chosenStep.step);
+  }).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
   at("rows").append(...DIGITS.map((c) => make("li", { textContent: c })));
   at("code-images").append(
@@ -473,6 +493,7 @@
   );
   showTen();
   root.hidden = false;
+  readColours();
   const first = at("images").querySelectorAll("input")[3];
   first.checked = true;
   takeImage(ofClass[3][0]);
