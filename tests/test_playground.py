@@ -1,6 +1,5 @@
 """The playground's arithmetic, run by Node, against the package."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -20,31 +19,10 @@ NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not on this machine")
 
 
-def extension():
-    path = ROOT / "book" / "_extensions" / "playground.py"
-    spec = importlib.util.spec_from_file_location("playground", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The network of the smoke profile, its data and codes, and data.js."""
-    playground = extension()
-    folder = tmp_path_factory.mktemp("playground")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNEMONIC_CACHE", str(folder / "cache"))
-        patch.delenv("MNEMONIC_DATA", raising=False)
-        model, data, codes = playground.network("smoke")
-        (folder / "data.js").write_text(playground.script("smoke"))
-    return model, data, codes, folder
-
-
-def run(folder, program, **values):
+def run(playground, program, **values):
     """What ``program`` gives: a JavaScript expression that sees ``given``."""
     pieces = [
-        (folder / "data.js").read_text(),
+        playground.script,
         (SCRIPTS / "forgetting.js").read_text(),
         f"const given = {json.dumps(values)};",
         "const F = Forgetting, page = F.decode(playgroundData);",
@@ -74,7 +52,9 @@ FORGET = """
       lambda1, lambda2, sign, rows, scales,
       steps: Object.values(steps).map((s) => s.reduce((a, b) => Math.max(a, b))),
       scores: F.evaluate(logits, page.labels, forgets),
-      answers: page.images.map((_, i) => F.softmax(logits.subarray(10 * i, 10 * i + 10))),
+      answers: page.images.map(
+        (_, i) => F.softmax(logits.subarray(10 * i, 10 * i + 10))
+      ),
     };
   });
 """
@@ -91,18 +71,18 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def forgotten(trained):
-    *_, folder = trained
-    return run(folder, FORGET, cases=CASES)
+def forgotten(playground):
+    return run(playground, FORGET, cases=CASES)
 
 
 @pytest.mark.parametrize("i", range(len(CASES)), ids=lambda i: str(CASES[i]["classes"]))
-def test_page_agrees_with_the_package(trained, forgotten, i):
-    model, data, codes, _ = trained
+def test_page_agrees_with_the_package(playground, forgotten, i):
+    model, data, codes = playground.model, playground.data, playground.codes
     page, case = forgotten[i], CASES[i]
     strength = mn.Strength(*case["strength"]) if case["strength"] else None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # smoke's codes are half learned
+        # in the smoke profile some codes are half learned
+        warnings.simplefilter("ignore", RuntimeWarning)
         result = mn.forget(model, codes, case["classes"], strength=strength)
     assert page["sign"] == result.sign
     assert [page["lambda1"], page["lambda2"]] == pytest.approx(
@@ -134,9 +114,9 @@ def test_page_agrees_with_the_package(trained, forgotten, i):
 
 @pytest.mark.parametrize("i", range(len(CASES)), ids=lambda i: str(CASES[i]["classes"]))
 def test_page_scores_every_setting_on_the_codes_as_the_package_does(
-    trained, forgotten, i
+    playground, forgotten, i
 ):
-    model, _, codes, _ = trained
+    model, codes = playground.model, playground.codes
     case = CASES[i]
     strength = mn.Strength(*case["strength"]) if case["strength"] else None
     with warnings.catch_warnings():
@@ -157,10 +137,10 @@ def test_page_scores_every_setting_on_the_codes_as_the_package_does(
         ), ours
 
 
-def test_page_shows_the_test_images_and_the_codes_as_they_are(trained):
-    _, data, codes, folder = trained
+def test_page_shows_the_test_images_and_the_codes_as_they_are(playground):
+    data, codes = playground.data, playground.codes
     found = run(
-        folder,
+        playground,
         """return {images: page.images.map((i) => Array.from(i)),
                    codes: page.codes.map((c) => Array.from(c)),
                    labels: Array.from(page.labels)};""",
@@ -180,17 +160,17 @@ def box_and_centre(image):
 
 
 @pytest.mark.parametrize(("top", "left", "scale"), [(0, 0, 1), (90, 15, 6), (3, 25, 9)])
-def test_drawings_are_scaled_and_centred_as_mnist_is(trained, top, left, scale):
-    _, data, _, folder = trained
+def test_drawings_are_scaled_and_centred_as_mnist_is(playground, top, left, scale):
+    pixels = playground.data.test.pixels[:, 0].numpy()
     side = 280
     drawings = []
     for i in range(0, 1000, 200):
         ink = np.zeros((side, side), np.uint8)
-        image = np.kron(data.test.pixels[i, 0].numpy(), np.ones((scale, scale)))
+        image = np.kron(pixels[i], np.ones((scale, scale)))
         ink[top : top + 28 * scale, left : left + 28 * scale] = image
         drawings.append(ink.flatten().tolist())
     found = run(
-        folder,
+        playground,
         "return given.drawings.map((d) => Array.from(F.centred(d, 280)));",
         drawings=drawings,
     )
@@ -199,7 +179,7 @@ def test_drawings_are_scaled_and_centred_as_mnist_is(trained, top, left, scale):
         assert size == 20
         assert np.abs(centre - 13.5).max() <= 0.5 + 1e-6
         # MNIST's own images went through this: little changes, but for a pixel's shift
-        old = data.test.pixels[i, 0].numpy().astype(float)
+        old = pixels[i].astype(float)
         new = np.array(image, float).reshape(28, 28)
         shifts = [
             np.corrcoef(np.roll(old, (a, b), (0, 1)).flat, new.flat)[0, 1]
@@ -209,23 +189,20 @@ def test_drawings_are_scaled_and_centred_as_mnist_is(trained, top, left, scale):
         assert max(shifts) > 0.9
 
 
-def test_an_empty_drawing_is_an_empty_image(trained):
-    *_, folder = trained
-    assert run(folder, "return F.centred(new Uint8Array(100), 10).length;") == 784
+def test_an_empty_drawing_is_an_empty_image(playground):
+    assert run(playground, "return F.centred(new Uint8Array(100), 10).length;") == 784
     assert not any(
-        run(folder, "return Array.from(F.centred(new Uint8Array(100), 10));")
+        run(playground, "return Array.from(F.centred(new Uint8Array(100), 10));")
     )
 
 
-def test_all_that_the_page_loads_is_below_a_megabyte(trained):
-    *_, folder = trained
-    files = [folder / "data.js", *SCRIPTS.iterdir()]
-    assert sum(f.stat().st_size for f in files) < 1e6
+def test_all_that_the_page_loads_is_below_a_megabyte(playground):
+    files = sum(f.stat().st_size for f in SCRIPTS.iterdir())
+    assert 5e5 < len(playground.script) + files < 1e6
 
 
-def test_data_file_holds_nothing_but_data(trained):
-    *_, folder = trained
-    text = (folder / "data.js").read_text()
+def test_data_file_holds_nothing_but_data(playground):
+    text = playground.script
     start = "globalThis.playgroundData = "
     assert text.startswith(start)
     json.loads(text.removeprefix(start).removesuffix(";\n"))

@@ -492,6 +492,7 @@
     ),
   );
   showTen();
+  at("wait").hidden = true;
   root.hidden = false;
   readColours();
   const first = at("images").querySelectorAll("input")[3];
