@@ -41,7 +41,7 @@
     return values.length ? sum / values.length : 0;
   }
 
-  const percent = (value) => value.toFixed(1);
+  const percent = (value, digits = 1) => `${value.toFixed(digits)}\u00a0%`;
 
   /** Two digits that matter, as one would write them: 0.001, 10, 3.2 × 10⁻⁵. */
   function number(value) {
@@ -218,8 +218,8 @@
     const after = F.evaluate(logits, labels, state.forgets);
     for (const [id, key] of [["ar", "remainingAccuracy"], ["ef", "forgettingError"]]) {
       const none = Number.isNaN(after[key]);
-      at(id).textContent = none ? "–" : `${percent(after[key])} %`;
-      at(`${id}-before`).textContent = none ? "" : ` before: ${percent(before[key])} %`;
+      at(id).textContent = none ? "–" : percent(after[key]);
+      at(`${id}-before`).textContent = none ? "" : ` before: ${percent(before[key])}`;
     }
     showAccuracies(before.classes, after.classes);
     showDestinations(after.answers);
@@ -235,7 +235,7 @@
     const all = counts.reduce((a, b) => a + b, 0);
     const named = DIGITS.filter((c) => counts[c])
       .sort((a, b) => counts[b] - counts[a])
-      .map((c) => `${c} (${((100 * counts[c]) / all).toFixed(0)} %)`);
+      .map((c) => `${c} (${percent((100 * counts[c]) / all, 0)})`);
     const rest = named.splice(4).length ? ", others" : "";
     at("destinations").textContent = named.length
       ? `Images of the forget classes are now read as ${named.join(", ")}${rest}.`
@@ -315,10 +315,10 @@
     const list = DIGITS.filter((c) => state.forgets[c]).join(", ");
     const text = step
       ? `Forgetting ${list}, sign ${signOf(step.sign)}: remaining accuracy ` +
-        `${percent(scores.remainingAccuracy)} %, forgetting error ` +
-        `${percent(scores.forgettingError)} %. ` +
+        `${percent(scores.remainingAccuracy)}, forgetting error ` +
+        `${percent(scores.forgettingError)}. ` +
         `${name[0].toUpperCase()}${name.slice(1)}: read as ${before} before, as ${after} ` +
-        `now (${(100 * sure).toFixed(0)} %).`
+        `now (${percent(100 * sure, 0)}).`
       : "Nothing moves: choose at least one class to forget, and leave at least one.";
     clearTimeout(telling);
     telling = setTimeout(() => {
