@@ -61,7 +61,7 @@ FORGET = """
 CASES = [
     {"classes": [3], "strength": (1e-3, 10.0)},
     {"classes": [7], "strength": (0.03, 0.7)},
-    {"classes": [0], "strength": (1.0, 1e5)},
+    {"classes": [0], "strength": (0.1, 1e5)},
     {"classes": [5], "strength": (1e-6, 0.1)},
     {"classes": [2, 5], "strength": (0.1, 10.0)},
     {"classes": [0, 2, 4, 6, 8], "strength": (0.01, 1.0)},
