@@ -287,6 +287,7 @@ def render(root: Path, build: Path, profile: str, builder: str = "html") -> bool
         command += ["--builder", builder]
         print(f"rendering ({builder}) …", flush=True)
         env = {**os.environ, "MNEMONIC_EXECUTED": str(copies[0].parent)}
+        env["MNEMONIC_PROFILE"] = profile  # of the playground's network
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         if done.returncode:
             log = (done.stdout + done.stderr).splitlines()

@@ -1,6 +1,9 @@
 """Small data, small networks and a cache folder of its own for every test."""
 
 import copy
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 
@@ -77,3 +80,21 @@ def learned(_learned):
     """A network of four classes that knows its data and its codes."""
     model, data, codes = _learned
     return copy.deepcopy(model), data, codes
+
+
+@pytest.fixture(scope="session")
+def playground(tmp_path_factory):
+    """The playground's network in the smoke profile, and the file that carries it."""
+    path = Path(__file__).parents[1] / "book" / "_extensions" / "playground.py"
+    spec = importlib.util.spec_from_file_location("playground", path)
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    folder = tmp_path_factory.mktemp("playground")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNEMONIC_CACHE", str(folder / "cache"))
+        patch.delenv("MNEMONIC_DATA", raising=False)
+        model, data, codes = extension.network("smoke")
+        script = extension.script("smoke")
+    return SimpleNamespace(
+        model=model, data=data, codes=codes, script=script, cache=folder / "cache"
+    )

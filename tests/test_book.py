@@ -580,3 +580,8 @@ def test_links_within_the_book_lead_somewhere(book):
                 assert there, f"{name}: {link['href']}"
             checked += 1
     assert checked > 300
+
+
+def test_playground_comes_with_the_network_of_the_profile(book):
+    data = (book.html / "book" / "playground" / "data.js").read_text(encoding="utf-8")
+    assert '"profile": "smoke"' in data
