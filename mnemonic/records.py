@@ -23,7 +23,7 @@ from mnemonic.evaluation import evaluate
 from mnemonic.experiments import Profile, run_grid
 from mnemonic.forgetting import forget
 from mnemonic.storage import cache_folder
-from mnemonic.suspects import SHADOWS, SUSPECTS, audited, told_apart
+from mnemonic.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 
 
 def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
@@ -111,10 +111,14 @@ def _compared(setup: str, about: str) -> Record:
 
 
 def _suspected(
-    function: Callable[..., list[dict]], setup: str, about: str, **more: object
+    function: Callable[..., list[dict]],
+    setup: str,
+    about: str,
+    seeds: tuple[int, ...] = _SEEDS,
+    **more: object,
 ) -> Record:
-    settings = [{"setup": setup, "name": name} for name in SUSPECTS]
-    return Record(function, settings, _about(setup, about), **more)
+    settings = [{"setup": setup, "name": name, **more} for name in SUSPECTS]
+    return Record(function, settings, _about(setup, about), seeds)
 
 
 RECORDS = {
@@ -144,7 +148,10 @@ RECORDS = {
         "tiny-imagenet-40-resnet", "Tiny-ImageNet-40, a ResNet with 78,000 weights"
     ),
     "audits-fashion-mnist": _suspected(
-        audited, "fashion-mnist-resnet", "Fashion-MNIST, a ResNet with 78,000 weights"
+        left_over,
+        "fashion-mnist-resnet",
+        "Fashion-MNIST, a ResNet with 78,000 weights",
+        layer="blocks",
     ),
     "lira-mnist-5k": _suspected(
         told_apart,

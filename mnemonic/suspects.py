@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mnemonic.audits import audit, lira
+from mnemonic.audits import Estimate, audit, linear_probes, lira, relearn
 from mnemonic.audits.outputs import logits_of, part_of
+from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
@@ -185,6 +186,32 @@ def audited(seed: int, setup: str, name: str) -> list[dict]:
     return table.drop(columns=["unit", "n"]).to_dict("records")
 
 
+def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
+    """The audits of chapter 8 that tell most, for a network too large for all of them.
+
+    Args:
+        seed: As in ``lineup``.
+        setup: Key of ``comparison.SETUPS``.
+        name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew.
+        layer: To probe.
+
+    Returns:
+        One row a measure with ``value``, ``low`` and ``high``, in percent: accuracy on
+        both kinds of classes, the probe of ``layer``, and relearning from one image of
+        every class.
+    """
+    line = lineup(setup, seed, references=REFERENCES if name == "retrain" else 0)
+    if name == "retrain":
+        subject = line.never[seed % REFERENCES]
+    else:
+        subject = suspect(line, name)
+    found = dict(accuracies_of([subject], line.data, line.classes, 0))
+    probed = linear_probes(subject, line.data, line.classes, layers=[layer])
+    found |= {f"probe/{what}": e for what, e in probed.items()}
+    again = relearn(subject, line.data, line.classes, samples=1)
+    return _rows(found | {f"k=1/{what}": e for what, e in again.items()})
+
+
 def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list[dict]:
     """U-LiRA with shadow networks, on the forget classes' training images.
 
@@ -213,7 +240,10 @@ def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list
         forgot.append(logits_of(subject, line.data, part))
         never.append(logits_of(never_knew(setup, 1000 + s), line.data, part))
     labels = torch.as_tensor(part.labels)
-    found = lira(torch.stack(forgot), torch.stack(never), labels)
+    return _rows(lira(torch.stack(forgot), torch.stack(never), labels))
+
+
+def _rows(found: dict[str, Estimate]) -> list[dict]:
     return [
         {"measure": measure, "value": e.value, "low": e.low, "high": e.high}
         for measure, e in found.items()

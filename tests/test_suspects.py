@@ -73,3 +73,19 @@ def test_a_retrained_suspect_is_not_its_own_reference(monkeypatch):
     assert len(reference) == suspects.REFERENCES - 1
     weights = subject.state_dict()["3.weight"]
     assert all(not torch.equal(weights, r.state_dict()["3.weight"]) for r in reference)
+
+
+def test_what_is_left_over_of_the_original_and_of_a_retrained_network():
+    found = {
+        name: {
+            r["measure"]: r["value"]
+            for r in suspects.left_over(0, "smoke", name, layer="2")
+        }
+        for name in ("original", "retrain")
+    }
+    assert (
+        found["retrain"]["forget_accuracy"] == 0 < found["original"]["forget_accuracy"]
+    )
+    k = "k=1/forget_accuracy"
+    assert found["retrain"][k] < found["original"][k]
+    assert found["retrain"]["probe/2/forget_accuracy"] > 50  # never shown, and read
