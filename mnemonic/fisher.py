@@ -21,10 +21,9 @@ Example:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +31,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from mnemonic.chunks import in_chunks
 from mnemonic.models import check_loss, check_outputs, check_trainable, evaluation_mode
 from mnemonic.taps import Taps, Untapped, zeros_like
 
 Squares = dict[str, Tensor]  # by parameter, Σ (∂L/∂w)² over some samples
-
-# A CPU gains nothing from larger chunks.
-CPU_BYTES = 2 * 2**30
 
 
 def diagonal_fisher(
@@ -80,10 +77,13 @@ def diagonal_fisher(
                 f"labels range from {int(labels.min())} to {int(labels.max())}, the "
                 f"network has outputs 0..{n_classes - 1}"
             )
-        tapped = partial(_tapped, model, single, len(inputs) ** -0.5)
         try:
-            total = _in_chunks(tapped, inputs, labels, 3 * n_bytes)
-        except Untapped:
+            if len(inputs) == 1 and not single.why_not:
+                total = single.squares(functional.cross_entropy(single.logits, labels))
+            else:
+                tapped = partial(_tapped, model, single, len(inputs) ** -0.5)
+                total = in_chunks(tapped, inputs, labels, 3 * n_bytes)
+        except (Untapped, RuntimeError, MemoryError):  # what is slower is right for all
             total = _one_by_one(model, inputs, labels, n_bytes)
     _check_finite(model, total.values())
     return total
@@ -99,8 +99,13 @@ def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
         return tensor
 
     single = Taps(model, 1)
-    with saved_tensors_hooks(pack, lambda tensor: tensor), single:
-        logits = check_outputs(model, first, gradients=True)
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        try:
+            with single:
+                logits = check_outputs(model, first, gradients=True)
+        except ValueError:  # from the network, if it comes again
+            logits = check_outputs(model, first, gradients=True)
+            single.why_not = "it fails with taps"
     check_loss(model, logits)
     single.finish(logits)
     for p in model.parameters():
@@ -133,7 +138,7 @@ def _one_by_one(
     try:
         with warnings.catch_warnings():  # of attention on a CPU; it pays all the same
             warnings.filterwarnings("ignore", message="There is a performance drop")
-            return _in_chunks(mapped, inputs, labels, n_bytes)
+            return in_chunks(mapped, inputs, labels, n_bytes)
     except Exception:  # vmap does not know every operation that a layer may use
         return _looped(model, weights, inputs, labels)
 
@@ -181,56 +186,6 @@ def _looped(
     if not finite:
         _check_finite(model, [torch.tensor(torch.nan)])
     return total
-
-
-def _in_chunks(
-    sums: Callable[[Tensor, Tensor], Squares],
-    inputs: Tensor,
-    labels: Tensor,
-    n_bytes: int,
-) -> Squares:
-    """Add up ``sums`` over chunks of samples, ``n_bytes`` each, that fit into memory.
-
-    Where memory runs out all the same, the chunk is halved.
-    """
-    n_fit = max(_free_bytes(inputs.device) // max(n_bytes, 1), 1)
-    size = -(-len(inputs) // -(-len(inputs) // n_fit))  # chunks of equal size
-    total: Squares = {}
-    start = 0
-    while start < len(inputs):
-        part = slice(start, start + size)
-        try:
-            new = sums(inputs[part], labels[part])
-        except (RuntimeError, MemoryError) as error:
-            if size == 1 or not _is_out_of_memory(error):
-                raise
-            size //= 2
-            continue
-        for name, value in new.items():
-            total[name] = total[name].add_(value) if name in total else value
-        start += size
-    return total
-
-
-def _free_bytes(device: torch.device) -> int:
-    """What a chunk may use: half of a GPU's free memory, or a quarter of a CPU's."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )
-        return (free + unused) // 2
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return CPU_BYTES
-    return min(1024 * free // 4, CPU_BYTES)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "allocate memory" in str(error)
 
 
 def _check_finite(model: nn.Module, values: Iterable[Tensor]) -> None:

@@ -27,6 +27,10 @@ from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 
+# Positions up to which a CPU is faster with patches than with convolutions.
+SMALL = 64
+
+
 class Untapped(Exception):
     """The network does what taps cannot follow."""
 
@@ -62,8 +66,8 @@ class Taps(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, n: int, single: Taps | None = None):
         super().__init__()
-        if single and single._why:
-            raise Untapped(single._why)
+        if single and single.why_not:
+            raise Untapped(single.why_not)
         self.n, self.single = n, single
         weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters = weights
@@ -75,7 +79,8 @@ class Taps(TorchFunctionMode):
             functional.group_norm: self._group_norm,
             functional.layer_norm: self._layer_norm,
         }
-        self._why = ""  # not exact
+        self.why_not = ""  # exact
+        self.confirmed = False  # by a batch that begins with the single sample
         self._anchor = torch.zeros((), requires_grad=True)
         self._used: set[str] = set()
         self._inputs: list[Tensor] = []  # of each function, in the run of one sample
@@ -88,7 +93,7 @@ class Taps(TorchFunctionMode):
         """Tap ``func`` if it has a rule and a trainable weight, else just call it."""
         kwargs = kwargs or {}
         rule = self._rules.get(func)
-        if self._why or not rule:
+        if self.why_not or not rule:
             return func(*args, **kwargs)
         if not any(id(a) in self._names for a in (*args, *kwargs.values())):
             return func(*args, **kwargs)
@@ -97,7 +102,7 @@ class Taps(TorchFunctionMode):
         except Untapped as error:
             if self.single:
                 raise
-            self._why = str(error)  # the run of one sample goes on without taps
+            self.why_not = str(error)  # the run of one sample goes on without taps
             return func(*args, **kwargs)
 
     def finish(self, logits: Tensor) -> None:
@@ -111,14 +116,17 @@ class Taps(TorchFunctionMode):
                 are compared with it.
         """
         if self.single is None:
-            self.logits = logits.detach()
+            self.logits = logits
             if others := _weights_below(logits) & self._names.keys():
                 name = self._names[others.pop()]
-                self._why = self._why or f"{name} is used in other ways as well"
+                self.why_not = self.why_not or f"{name} is used in other ways as well"
             return
-        self._compare(logits.detach(), self.single.logits)
+        if self.single.confirmed:
+            return  # by the chunk that began with the same sample
+        self._compare(logits, self.single.logits)
         if not torch.stack(self._alike).all():
             raise Untapped("a sample gives something else alone than in a batch")
+        self.single.confirmed = True
 
     def squares(self, loss: Tensor) -> dict[str, Tensor]:
         """Σ_n (∂L_n/∂w)² for every trainable weight, by name.
@@ -166,14 +174,16 @@ class Taps(TorchFunctionMode):
         self._n_compared += 1
         if x.shape != (self.n * len(one), *one.shape[1:]):
             raise Untapped("samples do not lie along the first axis")
-        self._compare(x.detach(), one)
+        if not self.single.confirmed:
+            self._compare(x, one)
         return len(one)
 
     def _compare(self, batch: Tensor, one: Tensor) -> None:
         """Note whether the batch begins with the sample, up to rounding."""
-        apart = torch.linalg.vector_norm(batch[: len(one)] - one)
-        rounding = torch.finfo(one.dtype).eps ** 0.5
-        self._alike.append(apart <= rounding * torch.linalg.vector_norm(one))
+        with torch.no_grad():
+            apart = torch.linalg.vector_norm(batch[: len(one)] - one)
+            rounding = torch.finfo(one.dtype).eps ** 0.5
+            self._alike.append(apart <= rounding * torch.linalg.vector_norm(one))
 
     def _once(self, x: Tensor) -> None:
         if self._rows(x) != 1:
@@ -216,7 +226,7 @@ class Taps(TorchFunctionMode):
 
         def see(a: Tensor, g: Tensor) -> None:
             # A CPU's convolutions beat products of patches, except on small images.
-            if w and a.is_cpu and g[0, 0].numel() > 64:
+            if w and a.is_cpu and g[0, 0].numel() > SMALL:
                 for a_n, g_n in zip(a.split(1), g.split(1), strict=True):
                     each = conv2d_weight(a_n, weight.shape, g_n, **how, groups=groups)
                     self._add_each(w, each[None])
@@ -242,14 +252,14 @@ class Taps(TorchFunctionMode):
             x.reshape(1, -1, *x.shape[2:]), running_mean.repeat(self.n),
             running_var.repeat(self.n), self._copy(weight), self._copy(bias), eps=eps,
         )  # fmt: skip
-        return y.view(x.shape)
+        return _reshaped(y, x.shape)
 
     def _group_norm(self, x, num_groups, weight=None, bias=None, eps=1e-5):
         self._once(x)
         weight, bias = self._copy(weight), self._copy(bias)
         one = x.reshape(1, -1, *x.shape[2:])
         y = functional.group_norm(one, self.n * num_groups, weight, bias, eps)
-        return y.view(x.shape)
+        return _reshaped(y, x.shape)
 
     def _layer_norm(self, x, normalized_shape, weight=None, bias=None, eps=1e-5):
         self._rows(x)
@@ -302,6 +312,11 @@ class Taps(TorchFunctionMode):
             for a_n, b_n in zip(a, right, strict=True):
                 g = wide(torch.mm(a_n, b_n, out=product[: len(block)]))
                 block.addcmul_(g, g)
+
+
+def _reshaped(fresh: Tensor, shape: torch.Size) -> Tensor:
+    """A view that autograd takes for new: in-place ReLUs on others copy gradients."""
+    return torch.ops.aten._unsafe_view(fresh, shape)
 
 
 def wide(values: Tensor) -> Tensor:
