@@ -26,7 +26,6 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
-
 # Positions up to which a CPU is faster with patches than with convolutions.
 SMALL = 64
 
