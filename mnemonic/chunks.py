@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 # A CPU gains nothing from larger chunks.
-CPU_BYTES = 2 * 2**30
+CPU_BYTES = 4 * 2**30
 
 
 def in_chunks(
