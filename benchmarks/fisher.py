@@ -6,8 +6,8 @@ The limit is one batched forward and backward over the same codes, with nothing 
 sample. All ways take turns, so that a busy machine slows them alike; with one thread
 the clock is the process's own (CPU seconds), on a GPU it is the wall's. Ratios are what
 to compare between two machines or two commits. A library that is not installed is left
-out and named (``pip install -e .[bench]``). Before the clock starts, each way is compared
-with the loop in float64, on a few codes.
+out and named (``pip install -e .[bench]``). Before the clock starts, each way is
+compared with the loop in float64, on a few codes.
 """
 
 from __future__ import annotations
