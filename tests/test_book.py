@@ -113,11 +113,11 @@ def test_names_are_used_once_in_the_book():
 @each_notebook
 def test_exercises_have_folded_solutions(path):
     text = text_of(read(path))
-    exercises = re.findall(r"^```\{exercise\}\n:label: (\S+)$", text, flags=re.M)
+    exercises = re.findall(r"^````\{exercise\}\n:label: (\S+)$", text, flags=re.M)
     solutions = re.findall(
-        r"^```\{solution\} (\S+)\n:class: dropdown\n\n\S", text, flags=re.M
+        r"^````\{solution\} (\S+)\n:class: dropdown\n\n\S", text, flags=re.M
     )
-    assert 2 <= len(exercises) <= 4
+    assert 3 <= len(exercises) <= 5
     assert solutions == exercises
     assert text.count("{exercise}") == text.count("{solution}") == len(exercises)
 

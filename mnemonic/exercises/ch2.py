@@ -46,7 +46,7 @@ def change(
     images, labels = data.inputs(data.test)[:200], data.test.labels[:200]
     for s in (0.0, 0.5, 1.0):
         counts, pairs = [0, 0], 0
-        for c in range(codes.n_classes):
+        for c in range(len(codes.images)):
             others = labels != c
             with torch.no_grad():
                 blends = (1 - s) * codes.images[c] + s * images[others]

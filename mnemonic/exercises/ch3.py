@@ -65,7 +65,7 @@ def implement(
     codes: MnemonicCodes,
 ) -> None:
     """Does it agree with ``diagonal_fisher`` for every code?"""
-    for c in range(codes.n_classes):
+    for c in range(len(codes.images)):
         image = codes.images[c : c + 1]
         found = first_layer_fisher(model, image, c)
         attempted(found)

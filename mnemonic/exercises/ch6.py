@@ -132,7 +132,7 @@ def critique(
     with torch.no_grad():
         answers = result.model(codes.images).argmax(1)
     read = answers == codes.labels
-    forgets = not read[c] and int(read.sum()) == codes.n_classes - 1
+    forgets = not read[c] and int(read.sum()) == len(codes.images) - 1
     expect(forgets, "choose by the codes: the code of the class goes, the others stay")
     finer, coarser = (
         evaluate(r.model, data, [c], split="validation") for r in (result, decades)
