@@ -33,15 +33,16 @@ FORMATS = {
     "epub": {
         **_NO_BUTTONS,
         "sphinx": {
-            "local_extensions": _MATHML,
+            "local_extensions": {**_MATHML, "valid_epub": "book/_extensions/"},
             "without": ["sphinx-mathjax-offline"],
             "config": {
                 "html_math_renderer": "mathml",
                 "version": importlib.metadata.version("mnemonic"),
                 "html_extra_path": [],
+                "html_css_files": [],
                 "epub_exclude_files": ["_static/favicon.ico"],
                 "epub_show_urls": "no",
-                "epub_tocscope": "default",
+                "epub_tocscope": "includehidden",
                 "epub_use_index": False,
                 "epub_basename": "forgetting-in-one-shot",
             },

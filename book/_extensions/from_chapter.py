@@ -69,7 +69,13 @@ class Number(SphinxRole):
         return [nodes.Text(format(numbers[name], form))], []
 
 
+def only_reveal(app, pagename, templatename, context, doctree):
+    """Scripts of web pages have nothing to do on a slide."""
+    context["script_files"] = []
+
+
 def setup(app):
+    app.connect("html-page-context", only_reveal, priority=950)
     app.add_directive("from-chapter", Figure)
     app.add_role("glued", Number())
     return {"parallel_read_safe": True, "parallel_write_safe": True}
