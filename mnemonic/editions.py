@@ -1,4 +1,4 @@
-"""The student edition: the book and its notebooks without solutions.
+r"""The student edition: the book and its notebooks without solutions.
 
     python -m mnemonic.editions --profile quick
 
@@ -29,7 +29,7 @@ Example:
     ... '''
     >>> cell = {"cell_type": "markdown", "id": "x", "metadata": {}, "source": [text]}
     >>> [c["source"][-1] for c in student({"cells": [cell]})["cells"]]
-    ['````\\n', 'answer = ...']
+    ['````\n', 'answer = ...']
 """
 
 from __future__ import annotations

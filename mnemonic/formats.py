@@ -4,8 +4,8 @@ The configuration of the book is for HTML. EPUB and slides need a few things oth
 so that there is one configuration to keep, theirs is made from it, for the one build.
 
 Example:
-    >>> merged({"html": {"favicon": "a.svg", "baseurl": "b"}}, {"html": {"baseurl": ""}})
-    {'html': {'favicon': 'a.svg', 'baseurl': ''}}
+    >>> merged({"html": {"favicon": "a", "baseurl": "b"}}, {"html": {"baseurl": ""}})
+    {'html': {'favicon': 'a', 'baseurl': ''}}
 """
 
 from __future__ import annotations

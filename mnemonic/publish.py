@@ -236,6 +236,7 @@ def _where(copy: Path, error: str) -> str:
 
 def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     """Hide what papermill injected, drop its times, and note where the copy is from."""
+    from mnemonic.experiments import Profile
     from mnemonic.results import provenance
 
     notebook = json.loads(copy.read_text())
@@ -248,6 +249,7 @@ def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     notebook["metadata"]["mnemonic"] = {
         "key": key,
         "profile": profile,
+        "data": Profile.named(profile).data_name,
         "seconds": round(seconds),
         **provenance(),
     }

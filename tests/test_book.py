@@ -365,8 +365,9 @@ def test_every_page_of_the_contents_is_there(book):
 def test_page_says_what_it_was_run_with_and_hides_the_machinery(book, chapter):
     main = body(book, f"notebooks/{chapter}")
     line = main.find(class_="made-by").get_text()
-    assert "profile smoke" in line
-    assert "torch" in line
+    for part in ("profile smoke", "data mnist-5k", " s · ", "mnemonic", "torch"):
+        assert part in line
+    assert re.search(r"(commit [0-9a-f]{7,}|no commit)", line)
     assert "# Parameters" not in main.get_text()
     assert 'profile = "smoke"' not in main.get_text()
     assert not main.find_all(class_="stderr")

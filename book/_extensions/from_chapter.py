@@ -7,6 +7,7 @@ import ast
 import json
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -45,7 +46,7 @@ def numbers_of(folder):
 
 class Figure(SphinxDirective):
     required_arguments = 1
-    option_spec = {"height": directives.length_or_unitless}
+    option_spec: ClassVar = {"height": directives.length_or_unitless}
 
     def run(self):
         figures = figures_of(os.environ.get("MNEMONIC_EXECUTED", ""))

@@ -137,7 +137,8 @@ def critique(
     finer, coarser = (
         evaluate(r.model, data, [c], split="validation") for r in (result, decades)
     )
+    sums = [s.remaining_accuracy + s.forgetting_error for s in (finer, coarser)]
     done(
-        "A_R + E_F on validation images: between decades "
-        f"{finer.remaining_accuracy + finer.forgetting_error:.1f}, on them {coarser.remaining_accuracy + coarser.forgetting_error:.1f}."
+        f"A_R + E_F on validation images: between decades {sums[0]:.1f}, on them "
+        f"{sums[1]:.1f}."
     )
