@@ -154,6 +154,25 @@ def write(root: Path, build: Path, profile: str) -> Path:
     return folder
 
 
+def render(root: Path, folder: Path, profile: str) -> bool:
+    """Render the student edition.
+
+    Args:
+        root: The repository.
+        folder: As ``write`` gave it.
+        profile: Whose copies.
+
+    Returns:
+        Whether ``<folder>/html`` is up to date.
+    """
+    if not publish.render(root, folder, profile, changes=CHANGES):
+        return False
+    sources = folder / "html" / "_sources" / "notebooks"  # what readers download
+    for path in sources.glob("*.ipynb"):
+        shutil.copy(folder / "notebooks" / path.name, path)
+    return True
+
+
 def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
     """Run a chapter with each exercise as the student finds it, then its solution.
 
@@ -224,11 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
     if code:
         return code
     folder = write(root, build, options.profile)
-    if not publish.render(root, folder, options.profile, changes=CHANGES):
+    if not render(root, folder, options.profile):
         return 1
-    sources = folder / "html" / "_sources" / "notebooks"  # what readers download
-    for path in sources.glob("*.ipynb"):
-        shutil.copy(folder / "notebooks" / path.name, path)
     print(f"the students' notebooks: {folder / 'notebooks.zip'}")
     return 0
 

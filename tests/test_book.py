@@ -16,7 +16,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from mnemonic import publish
+from mnemonic import editions, publish
 
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -324,6 +324,7 @@ def book(tmp_path_factory):
         first=first,
         again=make(),
         untouched=clean == [path.read_bytes() for path in NOTEBOOKS],
+        build=build,
         html=build / "html",
         copies={p.stem: p for p in (build / "executed" / "smoke").glob("*.ipynb")},
         soup={
@@ -441,6 +442,30 @@ def test_no_page_offers_to_run_where_the_package_is_not(book):
     for name, soup in book.soup.items():
         for link in soup.find_all("a", href=True):
             assert "colab.research" not in link["href"], name
+
+
+@each_notebook
+def test_every_exercise_can_be_reached_and_every_solution_passes(
+    book, path, monkeypatch
+):
+    monkeypatch.setenv("MNEMONIC_CACHE", str(book.build / "cache"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert editions.run_checked(path, ROOT, "smoke") == []
+
+
+def test_student_edition_renders_without_a_warning_and_has_no_solution(book, capsys):
+    folder = editions.write(ROOT, book.build, "smoke")
+    assert editions.render(ROOT, folder, "smoke"), capsys.readouterr().err
+    for name in ORDER:
+        page = (folder / "html" / "notebooks" / f"{name}.html").read_text("utf-8")
+        soup = BeautifulSoup(page, "html.parser")
+        assert not soup.find_all(class_="solution")
+        assert len(soup.find_all(class_="exercise")) == len(
+            book.soup[f"notebooks/{name}.html"].find_all(class_="exercise")
+        )
+        assert "your turn" in soup.get_text()
+        given = folder / "html" / "_sources" / "notebooks" / f"{name}.ipynb"
+        assert "{solution}" not in given.read_text("utf-8")
 
 
 # What only a browser can say, where there is one.
