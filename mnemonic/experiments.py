@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import textwrap
@@ -27,6 +28,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import torch
+from filelock import FileLock
 from torch import nn
 
 from mnemonic.codes import MnemonicCodes
@@ -34,8 +36,8 @@ from mnemonic.data import ImageData
 from mnemonic.models import build_model
 from mnemonic.sources import load_data
 from mnemonic.storage import (
-    cache_folder,
     digest,
+    kept_folder,
     set_aside,
     source_digest,
     write_json,
@@ -194,8 +196,9 @@ def run_grid(
     def path_of(cell: tuple[dict, int]) -> Path:
         others = "" if "version" in cell[0] else methods
         key = digest(source, package, others, audits, torch.__version__, cell)
-        return cache_folder() / "cells" / f"{key}.json"
+        return folder / f"{key}.json"
 
+    folder = kept_folder("cells")
     paths = [path_of(cell) for cell in cells]
     results = [_read_cell(path) for path in paths]
     missing = [i for i, result in enumerate(results) if result is None]
@@ -288,6 +291,11 @@ def _uses_audits(function: Callable, source: dict[str, str]) -> bool:
 
 
 def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
+    with FileLock(path.with_suffix(".lock")):  # of two grids at once, one works
+        return _read_cell(path) or _made_cell(function, setting, seed, path)
+
+
+def _made_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the cells share the cores among them
     started = time.monotonic()
@@ -297,8 +305,14 @@ def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
         torch.set_num_threads(threads)
     cell = {"setting": setting, "seed": seed, "seconds": time.monotonic() - started}
     rows = [result] if isinstance(result, dict) else list(result)
-    write_json(path, {**cell, "rows": rows})
+    cell["rows"] = rows
+    write_json(path, {**cell, "sha256": _content_of(path, cell)})
     return _read_cell(path)  # so that a fresh result equals one read back
+
+
+def _content_of(path: Path, cell: dict) -> str:
+    text = json.dumps([path.stem, cell], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_cell(path: Path) -> dict | None:
@@ -306,8 +320,14 @@ def _read_cell(path: Path) -> dict | None:
         return None
     try:
         cell = json.loads(path.read_text())
+        if cell.pop("sha256") != _content_of(path, cell):
+            raise ValueError("its content is not what was written")
         return {"rows": list(cell["rows"]), "seconds": float(cell["seconds"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:  # another process has set it aside
+        return None
+    except (
+        ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError,
+    ) as error:  # fmt: skip
         set_aside(path, error)
         return None
 
