@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.checks import checked_number
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import check_outputs
 from mnemonic.storage import digest, generator_for, written_aside
 
@@ -87,6 +87,7 @@ class MnemonicCodes:
             The codes, on the CPU.
         """
         _check_distribution(distribution)
+        checked_data(data)
         generator = generator_for("codes", seed)
         shape = (data.n_classes, *data.input_shape)
         images = DISTRIBUTIONS[distribution](shape, generator)

@@ -31,6 +31,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from mnemonic.checks import checked_frame, checked_number, checked_seed
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.models import build_model
@@ -86,7 +87,7 @@ class Profile:
         Raises:
             ValueError: If there is no such profile.
         """
-        if name not in PROFILES:
+        if not isinstance(name, str) or name not in PROFILES:
             raise ValueError(
                 f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}"
             )
@@ -183,7 +184,22 @@ def run_grid(
         One row a result, with the columns of the setting, ``seed``, and those of the
         result; in the order of settings, then seeds. Its ``attrs["seconds"]`` is what
         all cells took together when they were made, kept ones included.
+
+    Raises:
+        ValueError: If function, settings, seeds or jobs are of another kind.
     """
+    if not inspect.isfunction(function):
+        raise ValueError(f"{function!r} is no function of Python; write one, with def")
+    if not isinstance(settings, Sequence) or not all(
+        isinstance(s, dict) and all(isinstance(k, str) for k in s) for s in settings
+    ):
+        raise ValueError(f"settings are {settings!r}; give a list of dicts, by name")
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence | range):
+        raise ValueError(f"seeds are {seeds!r}; give a list of integers")
+    seeds = [checked_seed(seed) for seed in seeds]
+    if jobs is not None:
+        allowed = "a number of processes, 1 or more, or None for all cores"
+        jobs = checked_number("jobs", jobs, lambda n: n >= 1, allowed, whole=True)
     cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
     source = _sources(function)
     package = source_digest(*(p.stem for p in _package_files()))
@@ -233,7 +249,14 @@ def mean_sd(
 
     Returns:
         One row a setting.
+
+    Raises:
+        ValueError: If a column is not there.
     """
+    for names in (by, values):
+        checked_frame("frame", frame, names)
+    if not len(by):
+        raise ValueError(f"by is {by!r}; name the columns of a setting")
     groups = frame.groupby(list(by), sort=False, dropna=False)
     columns = {}
     for value in values:
@@ -253,6 +276,10 @@ def plus_minus(means: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
         Each ``<value>`` as the text "mean ± deviation", without ``<value>_sd``; the
         mean alone where one run has no deviation.
     """
+    checked_frame("means", means)
+    digits = checked_number(
+        "digits", digits, lambda d: 0 <= d <= 20, "0 … 20", whole=True
+    )
     table = means.copy()
     for column in [c for c in means if f"{c}_sd" in means]:
         mean = means[column].map(f"{{:z.{digits}f}}".format)

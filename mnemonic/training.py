@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import (
     check_loss,
     check_outputs,
@@ -200,6 +200,7 @@ def _checked(
 ) -> tuple[Recipe, float, int]:
     """Recipe, t_mix and seed as they are used, if everything fits."""
     check_trainable(model)
+    checked_data(data)
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise ValueError(f"recipe is {recipe!r}; give Recipe(epochs=…, …)")

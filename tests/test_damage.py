@@ -176,6 +176,8 @@ def executed(tmp, data, codes, monkeypatch):
 
     def execute(notebook, aside, root, build, profile):
         content["cells"][0]["execution_count"] = 1
+        shown = {"output_type": "stream", "name": "stdout", "text": ["3.14" * 200]}
+        content["cells"][0]["outputs"] = [shown]
         aside.write_text(json.dumps(content))
 
     monkeypatch.setattr(publish, "_papermill", execute)
@@ -304,6 +306,8 @@ def attempt(place):
 def test_damage_is_noticed(
     name, kind, tmp_path, data, codes, monkeypatch, record_property
 ):
+    record_property("place", name)
+    record_property("kind", kind)
     place = PLACES[name](tmp_path, data, codes, monkeypatch)
     good = place.read()
     spoil(place, kind)
