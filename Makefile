@@ -11,7 +11,7 @@ PDF := _build/forgetting-in-one-shot.pdf
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test full bench pdf clean
+.PHONY: help book test full bench soak pdf clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA an
 
 bench: $(READY) ## Measure how long forgetting takes
 	$(BIN)/python benchmarks/forgetting.py
+
+soak: $(READY) ## Kill, spoil and tire book and package for an hour; record the counts
+	$(BIN)/python benchmarks/soak.py
 
 pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
 	@test -n "$(CHROMIUM)" || { echo "The PDF is printed with Chromium, which is not here." \

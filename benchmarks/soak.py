@@ -3,8 +3,8 @@
     python benchmarks/soak.py interrupts together sameness damage input long
 
 Each part named (all by default) does its worst and adds its counts to the recorded
-run ``soak`` in book/results, in place of what it found before. The page book/tested.md shows
-them. A part that finds something wrong stops with an error, and nothing is recorded.
+run ``soak`` in book/results, in place of what it found before. The page book/tested.md
+shows them. A part that finds something wrong stops with an error, and nothing is recorded.
 """
 
 import argparse
@@ -214,7 +214,7 @@ def two_at_once(kind, folder):
 
 
 def interrupts(options, folder):
-    grids = interrupted(Grid, folder / "grid", options.kills * 3 // 5)
+    grids = interrupted(Grid, folder / "grid", options.kills * 4 // 5)
     builds = interrupted(Build, folder / "build", options.kills - grids["kills"])
     rows = {f"grid/{k}": v for k, v in grids.items()}
     rows |= {f"build/{k}": v for k, v in builds.items()}
@@ -264,7 +264,7 @@ def sameness(options, folder):
 
 
 def operations():
-    """Which operations of the network give other bits with two threads than with one."""
+    """Which operations give the same bits with two threads as with one."""
     generator = torch.Generator().manual_seed(0)
     x, w, g = (
         torch.randn(shape, generator=generator)

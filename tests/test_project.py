@@ -14,7 +14,7 @@ import mnemonic as mn
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-TARGETS = {"help", "book", "test", "full", "bench", "pdf", "clean"}
+TARGETS = {"help", "book", "test", "full", "bench", "soak", "pdf", "clean"}
 
 
 def read(name):
