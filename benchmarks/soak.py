@@ -4,7 +4,7 @@
 
 Each part named (all by default) does its worst and adds its counts to the recorded
 run ``soak`` in book/results, in place of what it found before. The page book/tested.md
-shows them. A part that finds something wrong stops with an error, and nothing is recorded.
+shows them. A part that finds something wrong stops with an error and records nothing.
 """
 
 import argparse
