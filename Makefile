@@ -13,7 +13,7 @@ PUBLISH := $(BIN)/python -m mnemonic.publish --profile quick
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test full bench pdf epub zip slides student clean
+.PHONY: help book test full bench soak pdf epub zip slides student clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA an
 bench: $(READY) ## Measure how long forgetting takes, and the Fisher beside its limit
 	$(BIN)/python benchmarks/forgetting.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fisher.py
+
+soak: $(READY) ## Kill, spoil and tire book and package for an hour; record the counts
+	$(BIN)/python benchmarks/soak.py
 
 pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
 	@test -n "$(CHROMIUM)" || { echo "The PDF is printed with Chromium, which is not here." \

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 
@@ -81,7 +82,12 @@ def checked_classes(classes: Sequence[int], n_classes: int) -> tuple[int, ...]:
     Raises:
         ValueError: If none, all, an unknown or a repeated class is named.
     """
-    if isinstance(classes, (str, bytes)) or not isinstance(classes, Iterable):
+    is_one = getattr(classes, "ndim", 1) == 0  # of numpy or torch
+    if (
+        is_one
+        or isinstance(classes, (str, bytes, type))
+        or not isinstance(classes, Iterable)
+    ):
         raise ValueError(
             f"forget classes are {classes!r}; give a list of class indices, such as [3]"
         )
@@ -102,3 +108,52 @@ def checked_classes(classes: Sequence[int], n_classes: int) -> tuple[int, ...]:
             "leave at least one to remember"
         )
     return tuple(sorted(named))
+
+
+def checked_tensors(ndim: int, **tensors: object) -> None:
+    """Make sure that these are tensors of floats, alike in shape.
+
+    Args:
+        ndim: Number of dimensions.
+        tensors: By the caller's names.
+
+    Raises:
+        ValueError: If one is not, or their shapes differ.
+    """
+    first = next(iter(tensors.values()))
+    for name, value in tensors.items():
+        if (
+            not isinstance(value, Tensor)
+            or value.ndim != ndim
+            or 0 in value.shape
+            or not value.is_floating_point()
+            or value.shape != first.shape
+        ):
+            what = type(value).__name__
+            if isinstance(value, Tensor):
+                what = f"{value.dtype} of shape {list(value.shape)}"
+            raise ValueError(
+                f"{name} is {what}; give floats with {ndim} dimensions, the "
+                f"same shape for each of {', '.join(tensors)}"
+            )
+
+
+def checked_frame(name: str, frame: object, columns: Iterable[object] = ()) -> None:
+    """Make sure that this is a table with some columns.
+
+    Args:
+        name: What the caller calls it.
+        frame: What was given.
+        columns: What it needs to have.
+
+    Raises:
+        ValueError: If it is no table, or lacks a column.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"{name} is a {type(frame).__name__}; give a pandas DataFrame")
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise ValueError(f"the columns are {columns!r}; give a list of names")
+    there = list(frame.columns)
+    missing = [column for column in columns if column not in there]
+    if missing:
+        raise ValueError(f"{name} has no column {missing}; it has {there}")

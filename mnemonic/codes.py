@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.checks import checked_number
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import check_outputs
-from mnemonic.storage import generator_for, written_aside
+from mnemonic.storage import digest, generator_for, written_aside
 
 
 def _low_frequency(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -87,6 +87,7 @@ class MnemonicCodes:
             The codes, on the CPU.
         """
         _check_distribution(distribution)
+        checked_data(data)
         generator = generator_for("codes", seed)
         shape = (data.n_classes, *data.input_shape)
         images = DISTRIBUTIONS[distribution](shape, generator)
@@ -179,6 +180,7 @@ class MnemonicCodes:
             "seed": str(self.seed),
             "distribution": self.distribution,
         }
+        metadata["sha256"] = digest(self.images, metadata)
         tensors = {"images": self.images.contiguous(), "labels": self.labels}
         with written_aside(Path(path)) as aside:
             safetensors.torch.save_file(tensors, aside, metadata)
@@ -203,8 +205,11 @@ class MnemonicCodes:
             )
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
+                metadata = dict(file.metadata() or {})
                 images, labels = file.get_tensor("images"), file.get_tensor("labels")
+            written = metadata.pop("sha256", None)  # early files have none
+            if written not in (None, digest(images, metadata)):
+                raise ValueError("its content is not what was written")
             names = tuple(json.loads(metadata["class_names"]))
             codes = cls(images, names, int(metadata["seed"]), metadata["distribution"])
             if not torch.equal(labels, codes.labels):

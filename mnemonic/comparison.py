@@ -103,11 +103,36 @@ def settings_for(setup: str) -> dict[str, dict]:
         Keyword arguments for each method that was tuned; none for a setup without a
         file, such as ``"smoke"``.
     """
-    path = TUNED / f"{SETUPS[setup].settings_of or setup}.json"
+    found = tuned(TUNED / f"{SETUPS[setup].settings_of or setup}.json")
+    return {name: kept["settings"] for name, kept in found.items()}
+
+
+def tuned(path: Path) -> dict[str, dict]:
+    """What ``mnemonic.tuning`` has found for a setup, by method.
+
+    Args:
+        path: Of the setup's file.
+
+    Returns:
+        Settings, scores and provenance; nothing where there is no file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
     if not path.exists():
         return {}
-    methods = json.loads(path.read_text())["methods"]
-    return {name: found["settings"] for name, found in methods.items()}
+    try:
+        methods = json.loads(path.read_text())["methods"]
+        if not all(isinstance(m["settings"], dict) for m in methods.values()):
+            raise ValueError("a method without settings")
+    except (
+        ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError,
+    ) as error:  # fmt: skip
+        raise ValueError(
+            f"{path} is damaged ({error!r}); restore it from the repository, or make "
+            f"it with: python -m mnemonic.tuning {path.stem}"
+        ) from error
+    return methods
 
 
 def compare(

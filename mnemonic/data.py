@@ -295,3 +295,23 @@ def _statistics(split: Split) -> tuple[Tensor, Tensor]:
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a blank channel
     return mean.float(), std.float()
+
+
+def checked_data(data: object) -> ImageData:
+    """Make sure that this is data.
+
+    Args:
+        data: What was given for data.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not isinstance(data, ImageData):
+        raise ValueError(
+            f"data is a {type(data).__name__}; give ImageData: load_data(name), "
+            "ImageData.from_folder or ImageData.from_arrays make it"
+        )
+    return data

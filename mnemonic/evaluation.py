@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mnemonic.data import ImageData, checked_classes
+from mnemonic.data import ImageData, checked_classes, checked_data
 from mnemonic.models import check_outputs, device_of
 
 
@@ -72,7 +72,7 @@ def evaluate(
         raise ValueError(
             f"unknown split {split!r}; choose 'train', 'validation' or 'test'"
         )
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     k, device = data.n_classes, device_of(model)
     labels = getattr(data, split).labels
     forgets = torch.isin(labels, torch.tensor(classes, device=labels.device))

@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import textwrap
@@ -27,15 +28,17 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import torch
+from filelock import FileLock
 from torch import nn
 
+from mnemonic.checks import checked_frame, checked_number, checked_seed
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.models import build_model
 from mnemonic.sources import load_data
 from mnemonic.storage import (
-    cache_folder,
     digest,
+    kept_folder,
     set_aside,
     source_digest,
     write_json,
@@ -84,7 +87,7 @@ class Profile:
         Raises:
             ValueError: If there is no such profile.
         """
-        if name not in PROFILES:
+        if not isinstance(name, str) or name not in PROFILES:
             raise ValueError(
                 f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}"
             )
@@ -181,7 +184,22 @@ def run_grid(
         One row a result, with the columns of the setting, ``seed``, and those of the
         result; in the order of settings, then seeds. Its ``attrs["seconds"]`` is what
         all cells took together when they were made, kept ones included.
+
+    Raises:
+        ValueError: If function, settings, seeds or jobs are of another kind.
     """
+    if not inspect.isfunction(function):
+        raise ValueError(f"{function!r} is no function of Python; write one, with def")
+    if not isinstance(settings, Sequence) or not all(
+        isinstance(s, dict) and all(isinstance(k, str) for k in s) for s in settings
+    ):
+        raise ValueError(f"settings are {settings!r}; give a list of dicts, by name")
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence | range):
+        raise ValueError(f"seeds are {seeds!r}; give a list of integers")
+    seeds = [checked_seed(seed) for seed in seeds]
+    if jobs is not None:
+        allowed = "a number of processes, 1 or more, or None for all cores"
+        jobs = checked_number("jobs", jobs, lambda n: n >= 1, allowed, whole=True)
     cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
     source = _sources(function)
     package = source_digest(*(p.stem for p in _package_files()))
@@ -194,8 +212,9 @@ def run_grid(
     def path_of(cell: tuple[dict, int]) -> Path:
         others = "" if "version" in cell[0] else methods
         key = digest(source, package, others, audits, torch.__version__, cell)
-        return cache_folder() / "cells" / f"{key}.json"
+        return folder / f"{key}.json"
 
+    folder = kept_folder("cells")
     paths = [path_of(cell) for cell in cells]
     results = [_read_cell(path) for path in paths]
     missing = [i for i, result in enumerate(results) if result is None]
@@ -230,7 +249,14 @@ def mean_sd(
 
     Returns:
         One row a setting.
+
+    Raises:
+        ValueError: If a column is not there.
     """
+    for names in (by, values):
+        checked_frame("frame", frame, names)
+    if not len(by):
+        raise ValueError(f"by is {by!r}; name the columns of a setting")
     groups = frame.groupby(list(by), sort=False, dropna=False)
     columns = {}
     for value in values:
@@ -250,6 +276,10 @@ def plus_minus(means: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
         Each ``<value>`` as the text "mean ± deviation", without ``<value>_sd``; the
         mean alone where one run has no deviation.
     """
+    checked_frame("means", means)
+    digits = checked_number(
+        "digits", digits, lambda d: 0 <= d <= 20, "0 … 20", whole=True
+    )
     table = means.copy()
     for column in [c for c in means if f"{c}_sd" in means]:
         mean = means[column].map(f"{{:z.{digits}f}}".format)
@@ -288,6 +318,11 @@ def _uses_audits(function: Callable, source: dict[str, str]) -> bool:
 
 
 def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
+    with FileLock(path.with_suffix(".lock")):  # of two grids at once, one works
+        return _read_cell(path) or _made_cell(function, setting, seed, path)
+
+
+def _made_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the cells share the cores among them
     started = time.monotonic()
@@ -297,8 +332,14 @@ def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
         torch.set_num_threads(threads)
     cell = {"setting": setting, "seed": seed, "seconds": time.monotonic() - started}
     rows = [result] if isinstance(result, dict) else list(result)
-    write_json(path, {**cell, "rows": rows})
+    cell["rows"] = rows
+    write_json(path, {**cell, "sha256": _content_of(path, cell)})
     return _read_cell(path)  # so that a fresh result equals one read back
+
+
+def _content_of(path: Path, cell: dict) -> str:
+    text = json.dumps([path.stem, cell], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_cell(path: Path) -> dict | None:
@@ -306,8 +347,14 @@ def _read_cell(path: Path) -> dict | None:
         return None
     try:
         cell = json.loads(path.read_text())
+        if cell.pop("sha256") != _content_of(path, cell):
+            raise ValueError("its content is not what was written")
         return {"rows": list(cell["rows"]), "seconds": float(cell["seconds"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:  # another process has set it aside
+        return None
+    except (
+        ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError,
+    ) as error:  # fmt: skip
         set_aside(path, error)
         return None
 

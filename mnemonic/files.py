@@ -79,7 +79,9 @@ def read_image(path: str | Path, size: int) -> Tensor:
     """
     try:
         image = decode(path)
-    except (OSError, SyntaxError) as error:  # Pillow raises both for damaged files
+    except (
+        OSError, SyntaxError, ValueError, Image.DecompressionBombError,
+    ) as error:  # fmt: skip  # Pillow raises all of them for damaged files
         raise ValueError(
             f"cannot read the image {path} ({error}); it may be cut short: fetch it "
             "again or remove it"

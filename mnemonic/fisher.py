@@ -63,18 +63,25 @@ def diagonal_fisher(
             gradients are not finite.
     """
     check_trainable(model)
-    if len(inputs) == 0 or labels.shape != (len(inputs),):
+    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
         raise ValueError(
-            f"{len(inputs)} inputs with labels of shape {list(labels.shape)}; give at "
-            "least one input and one label for each"
+            f"inputs and labels are {type(inputs).__name__} and "
+            f"{type(labels).__name__}; give two tensors"
+        )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
+    if inputs.ndim == 0 or len(inputs) == 0 or labels.shape != (len(inputs),):
+        raise ValueError(
+            f"inputs of shape {list(inputs.shape)} with labels of shape "
+            f"{list(labels.shape)}; give at least one input and one label for each"
         )
     with evaluation_mode(model), torch.enable_grad():
         single, n_bytes = _run_of_one(model, inputs[:1])
         n_classes = single.logits.shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
-                f"labels range from {int(labels.min())} to {int(labels.max())}, the "
-                f"network has outputs 0..{n_classes - 1}"
+                f"labels range from {int(labels.min())} to {int(labels.max())}; "
+                f"the network has outputs 0..{n_classes - 1}"
             )
         try:
             if len(inputs) == 1 and not single.why_not:
@@ -230,6 +237,14 @@ def compare_fishers(
     Raises:
         ValueError: If names or shapes differ.
     """
+    for fisher in (estimate, reference):
+        if not (fisher and isinstance(fisher, dict)) or not all(
+            isinstance(v, Tensor) and v.numel() for v in fisher.values()
+        ):
+            raise ValueError(
+                f"a Fisher is {type(fisher).__name__}, not one tensor a parameter; "
+                "give what diagonal_fisher gives"
+            )
     shapes = [{n: tuple(v.shape) for n, v in f.items()} for f in (estimate, reference)]
     if shapes[0] != shapes[1]:
         raise ValueError(

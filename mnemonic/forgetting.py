@@ -166,6 +166,11 @@ def forget_from_data(
         ValueError: If the classes, the samples or the network do not fit.
     """
     device = device_of(model)
+    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
+        raise ValueError(
+            f"inputs and labels are {type(inputs).__name__} and "
+            f"{type(labels).__name__}; give two tensors"
+        )
     inputs, labels = inputs.to(device), labels.to(device)
     n_classes = check_outputs(model, inputs[:2]).shape[1]
     classes = checked_classes(classes, n_classes)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
 from mnemonic.checks import checked_seed
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 
 
 def build_model(
@@ -48,6 +48,7 @@ def build_model(
     with seeded(seed):
         if not isinstance(name, str):
             raise ValueError(f"model {name!r} is no name; give one, such as 'mlp'")
+        checked_data(data)
         if name == "mlp":
             model = _mlp(data)
         elif name == "slim-resnet":
@@ -241,6 +242,7 @@ def last_layer(
     Raises:
         ValueError: If the logits come from something else.
     """
+    _check_network(model)
     found: list[tuple[str, nn.Linear, Tensor]] = []
     handles = [
         layer.register_forward_hook(

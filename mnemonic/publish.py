@@ -12,7 +12,6 @@ pages are rendered beside the old ones and take their place when they are comple
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -28,6 +27,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from mnemonic.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
+from mnemonic.storage import set_aside
 
 PROFILES = ("smoke", "quick", "full")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
@@ -62,14 +62,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    failed = [n for n in notebooks if not run(n, root, build, options.profile)]
-    if failed:
-        names = ", ".join(n.name for n in failed)
-        print(f"not rendered: {names} failed", file=sys.stderr)
+    try:
+        failed = [n for n in notebooks if not run(n, root, build, options.profile)]
+        if failed:
+            names = ", ".join(n.name for n in failed)
+            print(f"not rendered: {names} failed", file=sys.stderr)
+            return 1
+        if options.no_render or options.only:
+            return 0
+        return 0 if render(root, build, options.profile, options.builder) else 1
+    except OSError as error:  # no room, no permission
+        print(f"cannot write to {build}: {error}", file=sys.stderr)
         return 1
-    if options.no_render or options.only:
-        return 0
-    return 0 if render(root, build, options.profile, options.builder) else 1
 
 
 def chosen_notebooks(root: Path, profile: str, only: list[str]) -> list[Path]:
@@ -133,7 +137,7 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
     copy.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(copy.with_suffix(".lock")):
         key = key_of(notebook, root, profile)
-        if _facts(copy).get("key") == key:
+        if _key_in(copy) == key:
             return True
         print(f"running {notebook.name} ({profile}) …", flush=True)
         started = time.monotonic()
@@ -248,6 +252,7 @@ def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["mnemonic"] = {
         "key": key,
+        "content": _content_of(notebook),
         "profile": profile,
         "data": Profile.named(profile).data_name,
         "seconds": round(seconds),
@@ -256,10 +261,25 @@ def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     copy.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def _facts(copy: Path) -> dict:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return dict(json.loads(copy.read_text())["metadata"]["mnemonic"])
-    return {}
+def _content_of(notebook: dict) -> str:
+    return hashlib.sha256(json.dumps(notebook["cells"]).encode()).hexdigest()
+
+
+def _key_in(copy: Path) -> str | None:
+    """The key that a copy was made for; a damaged one is set aside."""
+    if not copy.exists():
+        return None
+    try:
+        notebook = json.loads(copy.read_text())
+        facts = notebook["metadata"]["mnemonic"]
+        if "content" not in facts:
+            return None  # made by an older version
+        if facts["content"] != _content_of(notebook):
+            raise ValueError("its cells are not what was written")
+        return str(facts["key"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        set_aside(copy, error)
+        return None
 
 
 def render(
@@ -287,7 +307,7 @@ def render(
     final, aside = build / builder, build / f"render-{builder}"
     with FileLock(build / f"{builder}.lock"):
         stamp = final / ".key"
-        if stamp.exists() and stamp.read_text() == key:
+        if stamp.is_file() and stamp.read_bytes() == key.encode():
             print(f"nothing changed: {final / 'index.html'}")
             return True
         shutil.rmtree(aside, ignore_errors=True)

@@ -161,7 +161,9 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
         facts = json.loads(path.with_suffix(".json").read_text())
         if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
             raise ValueError("its content is not what was recorded")
-    except (ValueError, KeyError, TypeError) as error:
+        if facts["name"] != name:
+            raise ValueError(f"it is the record {facts['name']!r}")
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise ValueError(
             f"the record {path} is damaged ({error}); restore it from the repository"
         ) from error

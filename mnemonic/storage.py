@@ -16,12 +16,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from mnemonic.checks import checked_seed
@@ -45,21 +47,71 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     Yields:
         The name to write to. Nothing is left of it if the block raises.
+
+    Raises:
+        OSError: If it cannot be written: no room, no permission, no such folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"cannot write {path} ({error}); nothing is left half-written. Make room, "
+            "or name another folder (MNEMONIC_CACHE for what is cached)"
+        ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have been there
+            aside.unlink()
+
+
+def kept_folder(name: str) -> Path:
+    """A folder of the cache, found to be writable before any work is done for it.
+
+    Args:
+        name: Such as ``"checkpoints"``.
+
+    Returns:
+        The folder, made if it was missing.
+
+    Raises:
+        OSError: If nothing can be written there.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"the cache folder {folder} cannot be written ({error}); name another with "
+            "MNEMONIC_CACHE"
+        ) from error
+    return folder
 
 
 def set_aside(path: Path, reason: object) -> None:
-    """Rename a damaged file to ``<name>.damaged`` and warn; it will be made again."""
+    """Rename a damaged file to ``<name>.damaged`` and warn; it will be made again.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
     damaged = path.with_name(f"{path.name}.damaged")
-    with contextlib.suppress(FileNotFoundError):  # another process was faster
+    if damaged.is_dir() or (damaged.exists() and path.is_dir()):
+        damaged = path.with_name(f"{damaged.name}.{uuid.uuid4().hex[:8]}")
+    try:
         os.replace(path, damaged)
+    except FileNotFoundError:  # another process was faster
+        pass
+    except OSError as error:
+        raise OSError(
+            f"{path} is damaged ({reason}) and cannot be renamed ({error}); remove it"
+        ) from error
     warnings.warn(
         f"{path} is damaged ({reason}); it was renamed to {damaged.name} "
         "and will be made again",

@@ -65,7 +65,27 @@ GRID = tuple(
 
 
 def step_scales(eta: dict[str, Tensor], strength: Strength) -> dict[str, float]:
-    """α_l = min(λ1, λ2 / max_i η_l,i) for each parameter tensor l (Eq. 7)."""
+    """α_l = min(λ1, λ2 / max_i η_l,i) for each parameter tensor l (Eq. 7).
+
+    Args:
+        eta: Amplitudes η by parameter name (Eq. 6).
+        strength: λ1 and λ2.
+
+    Returns:
+        α by parameter name.
+
+    Raises:
+        ValueError: If these are not amplitudes, or not a strength.
+    """
+    if not isinstance(strength, Strength):
+        raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
+    if not isinstance(eta, dict) or not all(
+        isinstance(v, Tensor) and v.numel() for v in eta.values()
+    ):
+        raise ValueError(
+            f"eta is a {type(eta).__name__}, not one tensor a parameter; give what "
+            "amplitude gives"
+        )
     return _capped({name: float(v.max()) for name, v in eta.items()}, strength)
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from mnemonic.checks import checked_frame, checked_number
+
 
 def table(
     frame: pd.DataFrame, formats: dict[str, str] | None = None, *, digits: int = 1
@@ -28,8 +30,17 @@ def table(
 
     Returns:
         What a notebook shows.
+
+    Raises:
+        ValueError: If an argument is of another kind.
     """
+    checked_frame("frame", frame)
+    digits = checked_number(
+        "digits", digits, lambda d: 0 <= d <= 20, "0 … 20", whole=True
+    )
     formats = formats or {}
+    if not isinstance(formats, dict):
+        raise ValueError(f"formats is {formats!r}; give one a column, by its name")
 
     def written(value: object, column: object) -> str:
         if isinstance(value, str):

@@ -16,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -34,7 +35,7 @@ from tqdm import tqdm
 
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import (
     check_loss,
     check_outputs,
@@ -43,9 +44,9 @@ from mnemonic.models import (
     seeded,
 )
 from mnemonic.storage import (
-    cache_folder,
     digest,
     generator_for,
+    kept_folder,
     set_aside,
     source_digest,
     written_aside,
@@ -199,6 +200,7 @@ def _checked(
 ) -> tuple[Recipe, float, int]:
     """Recipe, t_mix and seed as they are used, if everything fits."""
     check_trainable(model)
+    checked_data(data)
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise ValueError(f"recipe is {recipe!r}; give Recipe(epochs=…, …)")
@@ -291,8 +293,7 @@ def trained_with_history(
         torch.__version__,
         source_digest("data", "splits", "files", "codes", "training"),
     )
-    path = cache_folder() / "checkpoints" / f"{key[:32]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = kept_folder("checkpoints") / f"{key[:32]}.safetensors"
     with FileLock(path.with_suffix(".lock")):
         history = _restored(model, path)
         if history is not None:
@@ -307,24 +308,34 @@ def trained_with_history(
             fabric=fabric,
             progress=progress,
         )
-        metadata = {"history": json.dumps(asdict(history))}
+        kept = json.dumps(asdict(history))
+        metadata = {"history": kept, "sha256": _content_of(model, kept, path)}
         with written_aside(path) as aside:
             safetensors.torch.save_model(model, str(aside), metadata)
     return model, history
 
 
+def _content_of(model: nn.Module, history: str, path: Path) -> str:
+    return digest(dict(model.state_dict()), history, path.stem)
+
+
 def _restored(model: nn.Module, path: Path) -> History | None:
     if not path.exists():
         return None
+    before = copy.deepcopy(model.state_dict())
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            kept = json.loads(file.metadata()["history"])
+            metadata = file.metadata()
+        kept = json.loads(metadata["history"])
         history = History(tuple(kept["losses"]), kept["seconds"])
         safetensors.torch.load_model(model, path)
+        if metadata["sha256"] != _content_of(model, metadata["history"], path):
+            raise ValueError("its content is not what was written")
     except (
         safetensors.SafetensorError, RuntimeError, OSError, TypeError, KeyError,
         ValueError,
     ) as error:  # fmt: skip
+        model.load_state_dict(before)  # some of its weights may have been read
         set_aside(path, str(error).splitlines()[0])
         return None
     return history

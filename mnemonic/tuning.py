@@ -14,13 +14,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
 
 import torch
 
 from mnemonic.baselines import METHODS, Method
-from mnemonic.comparison import SETUPS, TUNED, access_for, starting_network, version_of
+from mnemonic.comparison import (
+    SETUPS,
+    TUNED,
+    access_for,
+    starting_network,
+    tuned,
+    version_of,
+)
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import run_grid
 from mnemonic.results import provenance
@@ -135,13 +141,13 @@ def main(arguments: list[str] | None = None) -> int:
             **provenance(),
         }
         print(name, found[name], flush=True)
-    path = TUNED / f"{options.setup}.json"
-    kept = json.loads(path.read_text())["methods"] if path.exists() else {}
     about = {
         "setup": options.setup,
         "objective": "largest A_R + E_F on the validation split, mean over the seeds",
         "seeds": list(SEEDS),
     }
+    path = TUNED / f"{options.setup}.json"
+    kept = tuned(path)
     write_json(path, {"about": about, "methods": {**kept, **found}})
     return 0
 

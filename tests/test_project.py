@@ -14,7 +14,7 @@ import mnemonic as mn
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-TARGETS = {"help", "book", "test", "full", "bench", "clean"}
+TARGETS = {"help", "book", "test", "full", "bench", "soak", "clean"}
 TARGETS |= {"pdf", "epub", "zip", "slides", "student"}
 
 

@@ -36,7 +36,7 @@ from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import check_outputs, device_of, last_layer
 from mnemonic.storage import digest
 
@@ -97,7 +97,10 @@ def audit(
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
     """
-    classes, seed = checked_classes(classes, data.n_classes), checked_seed(seed)
+    classes, seed = (
+        checked_classes(classes, checked_data(data).n_classes),
+        checked_seed(seed),
+    )
     references = _networks(reference)
     for network in (model, *references, *([] if original is None else [original])):
         probe = torch.zeros(2, *data.input_shape, device=device_of(network))

@@ -37,9 +37,15 @@ from torch.nn import functional
 from mnemonic.audits.estimates import Estimate, mean_of
 from mnemonic.audits.outputs import BATCH_SIZE, logits_of, part_of
 from mnemonic.baselines.distances import kl
-from mnemonic.checks import checked_classes
-from mnemonic.data import ImageData
-from mnemonic.models import check_outputs, device_of, evaluation_mode, seeded
+from mnemonic.checks import checked_classes, checked_tensors
+from mnemonic.data import ImageData, checked_data
+from mnemonic.models import (
+    check_loss,
+    check_outputs,
+    device_of,
+    evaluation_mode,
+    seeded,
+)
 from mnemonic.storage import generator_for
 
 BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]
@@ -55,6 +61,7 @@ def js(one: Tensor, two: Tensor) -> Tensor:
     Returns:
         Nats, shape ``[N]``, from 0 to ln 2.
     """
+    checked_tensors(2, one=one, two=two)
     one, two = (logits.double().log_softmax(1) for logits in (one, two))
     middle = torch.logaddexp(one, two) - math.log(2)
     return (0.5 * kl(one, middle) + 0.5 * kl(two, middle)).clamp(0, math.log(2))
@@ -62,6 +69,7 @@ def js(one: Tensor, two: Tensor) -> Tensor:
 
 def activation_distance(one: Tensor, two: Tensor) -> Tensor:
     """l2 distance of softmax outputs of logits ``[N, K]``, shape ``[N]``."""
+    checked_tensors(2, one=one, two=two)
     return (one.double().softmax(1) - two.double().softmax(1)).norm(dim=1)
 
 
@@ -160,7 +168,7 @@ def over_unlearning(
     Returns:
         A mean JS in nats.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     part = part_of(data, "train", classes)
     generator = generator_for("over-unlearning", seed)
     parts, device = [], device_of(original)
@@ -209,6 +217,7 @@ def towards_runner_up(
             moved = moved.detach().requires_grad_(True)
             outputs = model((moved - mean) / std)
             loss = functional.cross_entropy(outputs, target, reduction="sum")
+            check_loss(model, loss)
             (gradient,) = torch.autograd.grad(loss, moved)
             stepped = moved.detach() - STEP * gradient.sign()
             stepped = torch.minimum(stepped, pixels + BOUND)

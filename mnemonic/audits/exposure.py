@@ -30,9 +30,9 @@ from torch.nn import functional
 from mnemonic.audits.estimates import Estimate, alone, percent_of
 from mnemonic.audits.outputs import BATCH_SIZE, part_of
 from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
-from mnemonic.checks import checked_classes, checked_number
+from mnemonic.checks import checked_classes, checked_number, checked_tensors
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import check_outputs, device_of
 
 REPLAY_STEPS = 10
@@ -150,7 +150,7 @@ def replay(
         that of all codes; each ``"…/forget_accuracy"`` and ``"…/remaining_accuracy"``,
         percent.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     steps = checked_number("steps", steps, lambda s: s >= 1, "1 or more", whole=True)
     codes = _fitting(codes, data, model)
     start = levelled(model, data, classes)
@@ -185,10 +185,15 @@ def trigger(
     Returns:
         ``"<a>%/answered"``: percent of the blended images that are answered with the
         class of the code.
+
+    Raises:
+        ValueError: If the shares are no list.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     codes = _fitting(codes, data, model)
     images = part_of(data, "test", classes, others=True)
+    if isinstance(shares, str) or not isinstance(shares, Sequence):
+        raise ValueError(f"shares are {shares!r}; give a list of numbers in [0, 1]")
     found = {}
     for share in shares:
         answered: list[list[Tensor]] = [[] for _ in classes]
@@ -215,8 +220,18 @@ def blend(inputs: Tensor, code: Tensor, share: float) -> Tensor:
 
     Returns:
         A new tensor ``[N, C, H, W]``.
+
+    Raises:
+        ValueError: If their shapes do not fit.
     """
     share = checked_number("share", share, lambda a: 0 <= a <= 1, "a share in [0, 1]")
+    checked_tensors(4, inputs=inputs)
+    checked_tensors(3, code=code)
+    if code.shape != inputs.shape[1:]:
+        raise ValueError(
+            f"a code of shape {list(code.shape)} does not fit inputs of shape "
+            f"{list(inputs.shape)}; give [C, H, W] and [N, C, H, W]"
+        )
     return (1 - share) * inputs + share * code
 
 

@@ -36,8 +36,8 @@ from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, auc_of, percent_of, spread_of
 from mnemonic.audits.outputs import logits_of, part_of
-from mnemonic.checks import checked_classes
-from mnemonic.data import ImageData
+from mnemonic.checks import checked_classes, checked_tensors
+from mnemonic.data import ImageData, checked_data
 from mnemonic.storage import generator_for
 
 SPLITS = 10
@@ -77,7 +77,7 @@ def matched_losses(
     Returns:
         Losses in nats of members and of non-members, each of shape ``[N]``.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     generator = generator_for("matched-losses", seed)
     members, others = [], []
     for c in classes:
@@ -107,6 +107,8 @@ def loss_attack(
     Raises:
         ValueError: If the sizes differ or are too small.
     """
+    checked_tensors(1, members=members)
+    checked_tensors(1, others=others)
     if members.shape != others.shape or len(members) < FEWEST:
         raise ValueError(
             f"{len(members)} members and {len(others)} others; give as many of both, "

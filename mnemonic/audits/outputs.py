@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.checks import checked_classes
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.files import Split
 from mnemonic.models import check_outputs, device_of
 
@@ -54,7 +54,7 @@ def part_of(
         raise ValueError(
             f"unknown split {split!r}; choose 'train', 'validation' or 'test'"
         )
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     whole: Split = getattr(data, split)
     labels = whole.labels
     chosen = torch.isin(labels, torch.tensor(classes, device=labels.device)) != others
@@ -100,12 +100,12 @@ def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
         In the order in which they run; without layers that only reshape, and without
         those that give no tensor ``[N, …]``. Lists of layers count as their members.
     """
+    probe = torch.zeros(2, *checked_data(data).input_shape, device=device_of(model))
     layers = {
         name: layer
         for name, layer in _top_level(model)
         if not isinstance(layer, _NOTHING_NEW)
     }
-    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
     found: dict[str, object] = {}
     _run(model, probe, data.n_classes, layers, found.__setitem__)
     return tuple(n for n, output in found.items() if _is_feature(output, len(probe)))

@@ -30,7 +30,7 @@ from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import last_inputs, part_of
 from mnemonic.audits.relearning import drawn, levelled
 from mnemonic.checks import checked_classes
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.models import last_layer
 
 
@@ -60,7 +60,7 @@ def prototype_attack(
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after the attack: percent of
         test images, mean of the draws, with an interval over images and draws.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     attacked = levelled(model, data, classes) if level else copy.deepcopy(model)
     _, layer = last_layer(attacked, data.input_shape)
     asked, right = {}, {}

@@ -32,9 +32,15 @@ from torch.nn import functional
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import answered_right, part_of
 from mnemonic.checks import checked_classes, checked_number
-from mnemonic.data import ImageData
+from mnemonic.data import ImageData, checked_data
 from mnemonic.files import Split
-from mnemonic.models import check_loss, device_of, evaluation_mode, last_layer
+from mnemonic.models import (
+    check_loss,
+    check_outputs,
+    device_of,
+    evaluation_mode,
+    last_layer,
+)
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
@@ -71,7 +77,7 @@ def relearn(
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after relearning: percent of
         test images, mean of the draws, with an interval over images and draws.
     """
-    every = range(data.n_classes)
+    every = range(checked_data(data).n_classes)
     start = levelled(model, data, classes)
     if samples == 0:
         return accuracies_of([start], data, classes, seed)
@@ -106,7 +112,7 @@ def relearn_remaining(
     Returns:
         As ``relearn``.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
     remaining = [c for c in range(data.n_classes) if c not in classes]
     networks = (
         fine_tuned(model, _batches(data, part, model, generator), steps=STEPS)
@@ -127,7 +133,9 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
         The copy; as it was where the logits do not come from a linear layer with a
         bias.
     """
-    classes = checked_classes(classes, data.n_classes)
+    classes = checked_classes(classes, checked_data(data).n_classes)
+    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
+    check_outputs(model, probe, data.n_classes)
     copied = copy.deepcopy(model)
     try:
         _, layer = last_layer(copied, data.input_shape)

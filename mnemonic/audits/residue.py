@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import features_of, layers_of, part_of
+from mnemonic.checks import checked_tensors
 from mnemonic.data import ImageData
 from mnemonic.storage import generator_for
 
@@ -165,6 +166,8 @@ def cka(one: Tensor, two: Tensor) -> Estimate:
         ValueError: If the numbers of images differ or are below 3, or a feature is not
             finite.
     """
+    checked_tensors(2, one=one)
+    checked_tensors(2, two=two)
     if one.ndim != 2 or two.ndim != 2 or len(one) != len(two) or len(one) < 3:
         raise ValueError(
             f"features of shape {list(one.shape)} and {list(two.shape)}; give [N, D] "

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.counting import KINDS, Counts, Kind
 from mnemonic.checks import checked_number
-from mnemonic.codes import MnemonicCodes
-from mnemonic.data import ImageData, checked_classes
+from mnemonic.codes import MnemonicCodes, checked_codes
+from mnemonic.data import ImageData, checked_classes, checked_data
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe
 
@@ -126,7 +126,10 @@ class Access:
     _had: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        self.classes = checked_classes(self.classes, self.data.n_classes)
+        n_classes = checked_data(self.data).n_classes
+        self.classes = checked_classes(self.classes, n_classes)
+        if self.codes is not None:
+            checked_codes(self.codes)
 
     @property
     def n_classes(self) -> int:

@@ -20,7 +20,15 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import KINDS, Counts, counted
-from mnemonic.models import device_of, seeded, synchronise
+from mnemonic.checks import checked_seed
+from mnemonic.models import (
+    check_loss,
+    check_outputs,
+    check_trainable,
+    device_of,
+    seeded,
+    synchronise,
+)
 from mnemonic.storage import source_digest
 from mnemonic.training import train
 
@@ -128,6 +136,14 @@ class Method:
                 f"{self.name} has no setting {', '.join(sorted(strange))}; it has "
                 f"{', '.join(self.defaults) or 'none'}"
             )
+        if not isinstance(access, Access):
+            raise ValueError(f"access is a {type(access).__name__}; give an Access")
+        seed = checked_seed(seed)
+        probe = torch.zeros(2, *access.data.input_shape, device=device_of(model))
+        check_outputs(model, probe, access.n_classes)
+        check_trainable(model)
+        with torch.enable_grad():  # a copy: whoever watches the network sees nothing
+            check_loss(model, copy.deepcopy(model).eval()(probe).sum())
         narrowed = access.recounted().only(self.reads)
         device = device_of(model)
         working = copy.deepcopy(model).eval()

@@ -1,0 +1,411 @@
+"""What happens when things go wrong, at a length that no test suite has time for.
+
+    python benchmarks/soak.py interrupts together sameness damage input long
+
+Each part named (all by default) does its worst and adds its counts to the recorded
+run ``soak`` in book/results, in place of what it found before. The page book/tested.md
+shows them. A part that finds something wrong stops with an error and records nothing.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import torch
+
+import mnemonic as mn
+from mnemonic import results
+
+ROOT = Path(__file__).parents[1]
+GRID = """
+import signal, sys, time
+import torch
+import mnemonic as mn
+from mnemonic.storage import digest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def cell(seed, log):
+    torch.manual_seed(0)
+    x, y = torch.rand(60, 1, 12, 12), torch.arange(60) % 3
+    data = mn.ImageData.from_arrays(train=(x, y), test=(x, y), class_names="abc")
+    codes = mn.MnemonicCodes.draw(data, seed=seed)
+    model = mn.build_model("mlp", data, seed=seed)
+    recipe = mn.Recipe(epochs=60)
+    mn.trained(model, data, recipe=recipe, codes=codes, t_mix=0.3, progress=False)
+    with open(log, "a") as file:
+        file.write(f"{seed}\\n")
+    return {"weights": digest(dict(model.state_dict()))}
+
+if __name__ == "__main__":
+    frame = mn.run_grid(cell, [{"log": sys.argv[1]}], seeds=range(8), jobs=1)
+    print(frame.drop(columns="log").to_csv())
+"""
+BUILD = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("mnemonic.publish", run_name="__main__")
+"""
+
+
+def require(holds, what):
+    if not holds:
+        raise SystemExit(f"soak: {what}")
+
+
+class Job:
+    """Something that can be killed and started again in one folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        self.env = {**os.environ, "MNEMONIC_CACHE": str(folder / "cache")}
+        self.env |= {"PYTHONPATH": str(ROOT)}
+
+    def start(self):
+        return subprocess.Popen(
+            [sys.executable, *self.call], cwd=self.folder, env=self.env, text=True,
+            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def finished(self):
+        """Content of each result that is there, by name."""
+        return {p.name: p.read_bytes() for p in self.results()}
+
+    def log(self):
+        path = self.folder / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+class Grid(Job):
+    """Eight cells that each train a network."""
+
+    n = 8
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        (folder / "grid.py").write_text(GRID)
+        self.call = ["grid.py", "log"]
+
+    def results(self):
+        return sorted((self.folder / "cache" / "cells").glob("*.json"))
+
+    def outcome(self):
+        cells = [json.loads(p.read_text()) for p in self.results()]
+        return sorted((c["seed"], c["rows"][0]["weights"]) for c in cells)
+
+
+class Build(Job):
+    """Two notebooks that each train a network, built by ``mnemonic.publish``."""
+
+    n = 2
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        grid = textwrap.dedent(GRID).partition("if __name__")[0]
+        grid = grid.replace(
+            "signal.signal(signal.SIGINT, signal.default_int_handler)", ""
+        )
+        (folder / "mnemonic").mkdir()
+        for seed in range(self.n):
+            sources = ['profile = "quick"', grid, f"cell({seed}, 'log')"]
+            cells = [
+                nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)
+            ]
+            cells[0]["metadata"]["tags"] = ["parameters"]
+            kernel = {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
+            made = nbformat.v4.new_notebook(
+                cells=cells, metadata={"kernelspec": kernel}
+            )
+            path = folder / "notebooks" / f"{seed}.ipynb"
+            path.parent.mkdir(exist_ok=True)
+            nbformat.write(made, path)
+        self.call = ["-c", BUILD, "--profile", "smoke", "--root", str(folder)]
+        self.call += ["--no-render"]
+        # The toy folder must not be taken for the package.
+        self.env["PYTHONSAFEPATH"] = "1"
+
+    def results(self):
+        return sorted((self.folder / "_build").glob("executed/smoke/[!.]*.ipynb"))
+
+    def outcome(self):
+        copies = [json.loads(p.read_text()) for p in self.results()]
+        return [
+            [
+                (c["source"], c.get("outputs"))
+                for c in copy["cells"]
+                if c["id"][0] == "c"
+            ]
+            for copy in copies
+        ]
+
+
+def undisturbed(job):
+    started = time.monotonic()
+    process = job.start()
+    out, err = process.communicate()
+    require(process.returncode == 0, f"the undisturbed run failed: {out}{err}")
+    require(len(job.results()) == job.n, "the undisturbed run is not complete")
+    return job.outcome(), time.monotonic() - started
+
+
+def interrupted(kind, folder, kills, seed=0):
+    """Kill a job so many times, at random moments, and compare the end results."""
+    rng = random.Random(seed)
+    expected, seconds = undisturbed(kind(folder / "undisturbed"))
+    done, survived, counts = 0, 0, Counter(rounds=0, kept=0)
+    while done < kills:
+        job = kind(folder / f"round-{counts['rounds']}")
+        counts["rounds"] += 1
+        before = {}
+        while True:
+            process = job.start()
+            how = rng.choice([signal.SIGKILL, signal.SIGINT])
+            killed = False
+            if done < kills:
+                try:
+                    process.communicate(timeout=rng.uniform(0, 1.1 * seconds))
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, how)
+                    done, killed = done + 1, True
+                    counts[how.name] += 1
+            out, err = process.communicate()
+            after = job.finished()
+            for name, content in before.items():
+                require(after.get(name) == content, f"{name} was made again")
+            counts["kept"] += len(before)
+            require("is damaged" not in err, err)
+            before = after
+            if not killed:
+                require(process.returncode == 0, f"it does not go on: {out}{err}")
+                break
+        require(job.outcome() == expected, "another result than undisturbed")
+        survived += 1
+    return {"kills": done, **counts, "ends_alike": survived}
+
+
+def two_at_once(kind, folder):
+    """Start a job twice in one folder: both end right, and the work is done once."""
+    expected, _ = undisturbed(kind(folder / "alone"))
+    job = kind(folder / "both")
+    processes = [job.start() for _ in range(2)]
+    said = [p.communicate() for p in processes]
+    require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
+    require(job.outcome() == expected, "another result than alone")
+    return {"pieces": job.n, "runs": len(job.log())}
+
+
+def interrupts(options, folder):
+    grids = interrupted(Grid, folder / "grid", options.kills * 4 // 5)
+    builds = interrupted(Build, folder / "build", options.kills - grids["kills"])
+    rows = {f"grid/{k}": v for k, v in grids.items()}
+    rows |= {f"build/{k}": v for k, v in builds.items()}
+    return {"kills": grids["kills"] + builds["kills"], **rows}
+
+
+def together(options, folder):
+    found = {}
+    for name, kind in (("grid", Grid), ("build", Build)):
+        at_once = two_at_once(kind, folder / name)
+        require(at_once["runs"] == at_once["pieces"], f"{name}: work was done twice")
+        found |= {f"{name}/{k}": v for k, v in at_once.items()}
+    return found
+
+
+SAME = """
+import sys, torch
+torch.set_num_threads(int(sys.argv[1]))
+import mnemonic as mn
+from mnemonic.storage import digest
+P = mn.Profile.named("smoke")
+model, codes = P.trained(P.load(), 0)
+result = mn.forget(model, codes, [3])
+torch.save([p.detach() for p in model.parameters()], sys.argv[2])
+print(digest(dict(model.state_dict())), digest(dict(result.model.state_dict())))
+"""
+
+
+def sameness(options, folder):
+    """Train mnist-5k and forget, in new processes with caches of their own."""
+    said, weights = {}, {}
+    for name, threads in (("first", 1), ("again", 1), ("two", 2), ("two again", 2)):
+        env = {**os.environ, "MNEMONIC_CACHE": str(folder / name)}
+        env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+        file = folder / f"{name}.pt"
+        said[name] = subprocess.run(
+            [sys.executable, "-c", SAME, str(threads), str(file)], env=env, check=True,
+            capture_output=True, text=True,
+        ).stdout.split()  # fmt: skip
+        weights[name] = torch.load(file, weights_only=True)
+    require(said["first"] == said["again"], "one thread: two runs differ")
+    require(said["two"] == said["two again"], "two threads: two runs differ")
+    pairs = zip(weights["first"], weights["two"], strict=True)
+    apart = max(float((a - b).abs().max()) for a, b in pairs)
+    found = {"same": 1, "threads_same": int(said["first"] == said["two"])}
+    return {**found, "threads_apart": apart, **operations()}
+
+
+def operations():
+    """Which operations give the same bits with two threads as with one."""
+    generator = torch.Generator().manual_seed(0)
+    x, w, g = (
+        torch.randn(shape, generator=generator)
+        for shape in ((128, 784), (1000, 784), (128, 1000))
+    )
+    calls = {
+        "matmul": lambda: x @ w.t(),
+        "weight_gradient": lambda: g.t() @ x,
+        "bias_gradient": lambda: g.sum(0),
+        "sigmoid": lambda: g.sigmoid(),
+        "log_softmax": lambda: g.log_softmax(1),
+        "mean": lambda: g.mean(),
+    }
+    threads, found = torch.get_num_threads(), {}
+    for name, call in calls.items():
+        answers = []
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            answers.append(call())
+        found[f"op/{name}"] = int(torch.equal(*answers))
+    torch.set_num_threads(threads)
+    return found
+
+
+def tested(path, folder, **env):
+    """Outcomes of the tests of a file, as they noted them."""
+    report = folder / "report.xml"
+    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    call += ["-o", "junit_family=xunit1", f"--junitxml={report}"]
+    done = subprocess.run(call, cwd=ROOT, env={**os.environ, **env})
+    require(done.returncode == 0, f"{path.name} failed")
+    return list(ElementTree.parse(report).iter("testcase"))
+
+
+def damage(options, folder):
+    cases = tested(ROOT / "tests" / "test_damage.py", folder)
+    outcomes, places, kinds = Counter(), set(), set()
+    for case in cases:
+        for note in case.iter("property"):
+            if note.get("name") == "outcome":
+                outcomes[note.get("value").replace(" ", "_")] += 1
+            elif note.get("name") == "place":
+                places.add(note.get("value"))
+            else:
+                kinds.add(note.get("value"))
+    return {"places": len(places), "kinds": len(kinds), **outcomes, "tests": len(cases)}
+
+
+def bad_input(options, folder):
+    n = str(options.examples)
+    cases = tested(ROOT / "tests" / "test_bad_input.py", folder, MNEMONIC_EXAMPLES=n)
+    tried, refused = 0, 0
+    for case in cases:
+        notes = {p.get("name"): p.get("value") for p in case.iter("property")}
+        tried += int(notes["tried"])
+        refused += int(notes["refused"])
+    return {"functions": len(cases), "cases": tried, "refused": refused}
+
+
+def long_run(options, folder):
+    """Train, forget and audit again and again: memory and open files do not grow."""
+    os.environ["MNEMONIC_CACHE"] = str(folder / "cache")
+    profile = mn.Profile.named("smoke")
+    data = profile.load()
+    retrained = mn.build_model("mlp", data, seed=99)
+    recipe = mn.Recipe(epochs=2, learning_rate=0.05)
+    mn.train(retrained, data.without([3]), recipe=recipe, seed=99, progress=False)
+    started, samples = time.monotonic(), []
+    while time.monotonic() - started < 60 * options.minutes:
+        seed = len(samples)
+        codes = mn.MnemonicCodes.draw(data, seed=seed)
+        model = mn.build_model("mlp", data, seed=seed)
+        mn.train(model, data, recipe=recipe, codes=codes, t_mix=0.3, progress=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            result = mn.forget(model, codes, [3])
+        mn.audit(result.model, data, [3], reference=retrained, codes=codes)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        files = len(os.listdir("/proc/self/fd"))
+        samples.append((pages * resource.getpagesize() / 2**20, files))
+    require(len(samples) >= 4, "too short for one round; give more --minutes")
+    frame = pd.DataFrame(samples, columns=["megabytes", "files"])
+    half = len(frame) // 2  # the first rounds fill the caches of torch and joblib
+    early, late = (
+        frame[half // 2 : half + 1].median(),
+        frame[-(half // 2) - 1 :].median(),
+    )
+    growth = 100 * (late["megabytes"] / early["megabytes"] - 1)
+    require(growth <= 2, f"memory grew by {growth:.1f} %")
+    require(late["files"] <= early["files"], "files were left open")
+    return {
+        "minutes": (time.monotonic() - started) / 60, "rounds": len(frame),
+        "megabytes": late["megabytes"], "growth": growth, "files": late["files"],
+        "files_growth": late["files"] - early["files"],
+    }  # fmt: skip
+
+
+PARTS = {
+    "interrupts": interrupts,
+    "together": together,
+    "sameness": sameness,
+    "damage": damage,
+    "input": bad_input,
+    "long": long_run,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="part")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--examples", type=int, default=1000, help="a function")
+    parser.add_argument("--minutes", type=float, default=30, help="of the long run")
+    options = parser.parse_args()
+    for name in options.parts:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            for sub in ("grid", "build"):
+                (Path(folder) / sub).mkdir()
+            found = PARTS[name](options, Path(folder))
+        keep(name, found, time.monotonic() - started)
+        print(name, found, flush=True)
+
+
+def keep(name, found, seconds):
+    """Put the counts of a part in place of the older ones, with their provenance."""
+    facts = results.provenance()
+    rows = pd.DataFrame({"part": name, "measure": list(found), "value": found.values()})
+    rows = rows.assign(
+        seconds=round(seconds, 1), date=facts["date"], commit=facts["commit"],
+        device=facts["device"], torch=facts["torch"],
+    )  # fmt: skip
+    try:
+        before, _ = results.recorded("soak")
+    except FileNotFoundError:
+        before = rows[:0]
+    frame = pd.concat([before[before["part"] != name], rows], ignore_index=True)
+    about = "kills, damage, wrong input and long runs that book and package were put to"
+    total = frame.drop_duplicates("part")["seconds"].sum()
+    results.record("soak", frame, about=about, seconds=float(total))
+
+
+if __name__ == "__main__":
+    main()

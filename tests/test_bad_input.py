@@ -1,0 +1,327 @@
+"""What is given may be anything: the answer is a result, or an error that helps.
+
+Each public function is called with one or two of its arguments replaced: by things of
+another type, shape or dtype, by NaN and infinities, by nothing and by far too much.
+Allowed are a result and the exceptions that its docstring names; networks, codes and
+data stay as they were.
+"""
+
+import copy
+import math
+import os
+import warnings
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import mnemonic as mn
+from mnemonic import audits
+from mnemonic.storage import digest
+
+EXAMPLES = int(os.environ.get("MNEMONIC_EXAMPLES", "15"))  # many in make soak
+
+
+def pair(n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((n, 1, 6, 6), generator=generator), torch.arange(n) % 3
+
+
+def network(out=3, inputs=36, dtype=torch.float32):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = nn.Sequential(
+            nn.Flatten(), nn.Linear(inputs, 5), nn.Tanh(), nn.Linear(5, out)
+        )
+    return made.to(dtype)
+
+
+def with_weight(value):
+    model = network()
+    with torch.no_grad():
+        model[1].weight[0, 0] = value
+    return model
+
+
+def frozen():
+    return network().requires_grad_(False)
+
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x):
+        return self.inner(x).detach()
+
+
+class Failing(nn.Module):
+    def forward(self, x):
+        raise KeyError("of its own")
+
+
+GOOD = mn.ImageData.from_arrays(
+    train=pair(45, 0), test=pair(15, 1), class_names=["a", "b", "c"]
+)
+OTHER = mn.ImageData.from_arrays(
+    train=(torch.rand(20, 3, 8, 8), torch.arange(20) % 2),
+    test=(torch.rand(6, 3, 8, 8), torch.arange(6) % 2),
+    class_names=["x", "y"],
+)
+CODES = mn.MnemonicCodes.draw(GOOD)
+HALF = mn.MnemonicCodes(CODES.images.half(), CODES.class_names, 0, "uniform")
+STRIDED = mn.MnemonicCodes(
+    torch.rand(3, 1, 12, 12)[..., ::2, ::2], CODES.class_names, 0, "uniform"
+)
+MODEL = network().eval()
+ETA = {n: torch.ones_like(p).double() for n, p in MODEL.named_parameters()}
+ONE = torch.rand(9, 4, generator=torch.Generator().manual_seed(2))
+FRAME = pd.DataFrame({"g": [1, 1, 2], "v": [1.0, 2.0, 3.0], "v_sd": [0.1, 0.2, 0.3]})
+
+NOTHING = (None, "", [], (), {}, set())
+NUMBERS = (0, 1, 2, 3, -1, 10**30, -(10**30), 2**63, 0.5, -0.0, 1e308, 5e-324)
+NOT_FINITE = (math.nan, math.inf, -math.inf, complex(1, 2), np.float32("nan"))
+OTHERS = (
+    True,
+    "3",
+    b"3",
+    object(),
+    print,
+    "a" * 5000,
+    [[]],
+    [None],
+    {"a": 1},
+    range(9),
+)
+CLASSES = (
+    [3], [-1], [0, 0], [0, 1, 2], [0.0], [0.5], [math.nan], ["a"], [None], [True], {1},
+    np.array([1]), torch.tensor([2]), torch.tensor(1), [torch.tensor(1)], range(2),
+    [10**20], "1", iter([1]), [[1]],
+)  # fmt: skip
+MODELS = (
+    network(), network(2), network(4), network(inputs=12), frozen(), Detached(),
+    Failing(), with_weight(math.nan), with_weight(math.inf), with_weight(1e30),
+    network(dtype=torch.float16), network(dtype=torch.bfloat16),
+    network(dtype=torch.float64), nn.Identity(), nn.Flatten(), nn.Sequential(),
+    nn.Module, nn.Linear(36, 3), nn.Conv2d(1, 3, 3),
+)  # fmt: skip
+TENSORS = (
+    torch.zeros(0), torch.zeros(0, 1, 6, 6), torch.rand(3), torch.rand(3, 36),
+    torch.rand(3, 1, 6, 6), torch.rand(3, 1, 6, 6).half(),
+    torch.rand(3, 1, 6, 6).double(), torch.rand(3, 1, 6, 6).bfloat16(),
+    torch.rand(3, 1, 12, 12)[..., ::2, ::2],
+    torch.full((3, 1, 6, 6), math.nan), torch.full((3, 1, 6, 6), math.inf),
+    torch.full((3, 1, 6, 6), 1e38), torch.zeros(3, 1, 6, 6, dtype=torch.uint8),
+    torch.zeros(3, 1, 6, 6, dtype=torch.int64), torch.zeros(3, dtype=torch.complex64),
+    torch.tensor([0, 1, 2]), torch.tensor([0, 1, 3]), torch.tensor([-1, 0, 1]),
+    torch.tensor([0.0, 1.0, 2.0]), torch.tensor([True, False, True]), torch.tensor(1),
+    torch.tensor([0, 1, 2], dtype=torch.int32), torch.rand(3, 3, 6, 6),
+    np.zeros((3, 36)), torch.rand(9, 4), torch.rand(4, 9).t(),
+    torch.rand(9, 4, dtype=torch.float64),
+    torch.rand(1, 4), torch.rand(9, 4).half(), torch.full((9, 4), math.nan),
+)  # fmt: skip
+DATA = (OTHER, GOOD.train, GOOD.without([1]), (GOOD,), mn.ImageData)
+FRAMES = (FRAME, FRAME[:0], FRAME[["v"]], FRAME.to_numpy(), FRAME["v"], "frame")
+JUNK = (*NOTHING, *NUMBERS, *NOT_FINITE, *OTHERS, *CLASSES[:6], MODEL, CODES, GOOD, ONE)
+
+FITTING = {  # what comes near to each argument
+    "model": MODELS, "original": MODELS, "other": MODELS, "network": MODELS,
+    "reference": (*MODELS, [], [MODEL, None], [network(2)]),
+    "references": ([], [None], [network(2)], [MODEL] * 2, MODEL),
+    "data": DATA, "codes": (HALF, STRIDED, CODES.images, mn.MnemonicCodes.draw(OTHER)),
+    "classes": CLASSES, "inputs": TENSORS, "labels": TENSORS, "one": TENSORS,
+    "two": TENSORS, "images": TENSORS, "code": TENSORS, "logits": TENSORS,
+    "random_logits": TENSORS,
+    "train": [(a, b) for a in TENSORS for b in TENSORS[-17:-6]],
+    "test": [(a, b) for a in TENSORS for b in TENSORS[-17:-6]],
+    "frame": FRAMES, "means": FRAMES, "by": (["g"], "g", ["none"]),
+    "values": (["v"], "v"),
+    "recipe": (mn.Recipe(epochs=1), mn.Recipe), "strength": (mn.Strength(1.0, 1e5),),
+    "eta": ({}, {"w": torch.tensor([math.nan])}, {"w": torch.zeros(0)}, ETA),
+    "estimate": ({}, {"w": torch.zeros(0)}, {"w": 1}, ETA),
+    "access": (mn.Access(GOOD, [0]), mn.Access(OTHER, [0]), GOOD),
+    "settings": ([], [{}], [{"x": 2}], {}, [None]), "shares": ([2], [None], []),
+}  # fmt: skip
+
+
+def cell(seed, x=1):
+    return {"y": x}
+
+
+def method(name):
+    def call(model, access, seed):
+        return mn.METHODS[name](model, access, seed=seed)
+
+    return call
+
+
+def substituted(codes, inputs, labels, t_mix):
+    return codes.substitute(inputs, labels, t_mix, torch.Generator().manual_seed(0))
+
+
+RECIPE = mn.Recipe(epochs=1, batch_size=64)
+MC = {"model": MODEL, "codes": CODES, "classes": [1]}
+MD = {"model": MODEL, "data": GOOD, "classes": [1]}
+IN = {"model": MODEL, "inputs": CODES.images, "labels": CODES.labels}
+SOME = {"samples": 2, "draws": 1, "seed": 0}
+TRAIN = {
+    "model": MODEL, "data": GOOD, "recipe": RECIPE, "codes": CODES, "t_mix": 0.5,
+    "seed": 0,
+}  # fmt: skip
+
+
+def trains(how):
+    def call(model, data, recipe, codes, t_mix, seed):
+        if isinstance(model, nn.Module):
+            model = copy.deepcopy(model)  # the one thing that training changes
+        settings = {"recipe": recipe, "codes": codes, "t_mix": t_mix, "seed": seed}
+        return how(model, data, **settings, progress=False)
+
+    return call
+
+
+FUNCTIONS = {
+    "Recipe": (mn.Recipe, vars(mn.Recipe())),
+    "Strength": (mn.Strength, {"lambda1": 1.0, "lambda2": 1.0}),
+    "Profile.named": (mn.Profile.named, {"name": "smoke"}),
+    "load_data": (mn.load_data, {"name": "mnist-5k"}),
+    "is_here": (mn.is_here, {"name": "mnist-5k"}),
+    "results.paper": (mn.results.paper, {"artefact": "table-5"}),
+    "ImageData.from_arrays": (
+        mn.ImageData.from_arrays,
+        {"train": pair(45, 0), "test": pair(15, 1), "class_names": ["a", "b", "c"],
+         "augmentation": "none"},
+    ),
+    "MnemonicCodes": (
+        mn.MnemonicCodes,
+        {"images": CODES.images, "class_names": ("a", "b", "c"), "seed": 0,
+         "distribution": "uniform"},
+    ),
+    "MnemonicCodes.draw": (
+        mn.MnemonicCodes.draw, {"data": GOOD, "seed": 0, "distribution": "normal"}
+    ),
+    "MnemonicCodes.check_model": (
+        lambda codes, model: mn.MnemonicCodes.check_model(codes, model),
+        {"codes": CODES, "model": MODEL},
+    ),
+    "build_model": (mn.build_model, {"name": "mlp", "data": GOOD, "seed": 0}),
+    "train": (trains(mn.train), TRAIN),
+    "trained": (trains(mn.trained), TRAIN),
+    "evaluate": (mn.evaluate, {**MD, "split": "test", "batch_size": 8}),
+    "diagonal_fisher": (mn.diagonal_fisher, IN),
+    "compare_fishers": (mn.compare_fishers, {"estimate": ETA, "reference": ETA}),
+    "amplitude": (mn.amplitude, MC),
+    "forget": (mn.forget, {**MC, "strength": mn.Strength(0.1, 1.0), "sign": 1}),
+    "forget, chosen": (mn.forget, MC),
+    "forget_from_data": (
+        mn.forget_from_data, {**IN, "classes": [1], "strength": mn.Strength(0.1, 1.0)}
+    ),
+    "step_scales": (mn.step_scales, {"eta": ETA, "strength": mn.Strength(1.0, 1.0)}),
+    "mean_sd": (mn.mean_sd, {"frame": FRAME, "by": ["g"], "values": ["v"]}),
+    "plus_minus": (mn.plus_minus, {"means": FRAME, "digits": 1}),
+    "table": (mn.table, {"frame": FRAME, "formats": None, "digits": 1}),
+    "run_grid": (mn.run_grid, {"function": cell, "settings": [{}], "seeds": [0],
+                               "jobs": 1}),
+    "Access": (mn.Access, {"data": GOOD, "classes": [1], "codes": CODES}),
+    "audit": (mn.audit, {**MD, "reference": network(), "codes": CODES, "seed": 0}),
+    **{
+        f"audits.{f.__name__}": (f, arguments)
+        for f, arguments in (
+            (audits.js, {"one": ONE.softmax(1), "two": ONE.softmax(1)}),
+            (audits.activation_distance, {"one": ONE, "two": ONE}),
+            (audits.zrf, {"logits": ONE, "random_logits": ONE, "seed": 0}),
+            (audits.cka, {"one": ONE, "two": ONE}),
+            (audits.distances,
+             {"model": MODEL, "references": [network()], "data": GOOD, "classes": [1]}),
+            (audits.over_unlearning, {**MD, "original": network(), "seed": 0}),
+            (audits.loss_attack, {"members": ONE[:, 0], "others": ONE[:, 1], "seed": 0}),  # noqa: E501
+            (audits.entropy_attack, {**MD, "seed": 0}),
+            (audits.prototype_attack, {**MD, **SOME}),
+            (audits.relearn, {**MD, **SOME}),
+            (audits.linear_probes, {**MD, "seed": 0}),
+            (audits.feature_similarity, {**MD, "other": network(), "seed": 0}),
+            (audits.read_codes, {"model": MODEL, "codes": CODES}),
+            (audits.reading, {**MC, "original": network()}),
+            (audits.replay, {**MD, "codes": CODES, "steps": 2, "seed": 0}),
+            (audits.trigger, {**MD, "codes": CODES, "shares": [0.5], "seed": 0}),
+            (audits.blend, {"inputs": CODES.images, "code": CODES.images[0],
+                            "share": 0.5}),
+        )
+    },
+    **{
+        f"METHODS[{name!r}]": (
+            method(name), {"model": MODEL, "access": mn.Access(GOOD, [1], CODES),
+                           "seed": 0},
+        )
+        for name in mn.METHODS
+    },
+}  # fmt: skip
+DOCUMENTED = {
+    "load_data": (ValueError, FileNotFoundError),
+    **{n: (ValueError, PermissionError) for n in FUNCTIONS if n.startswith("METHODS")},
+}
+
+
+def state():
+    given = [*MODELS, MODEL]
+    return digest(
+        [[m.training, dict(m.state_dict())] for m in given if isinstance(m, nn.Module)],
+        [
+            [p.requires_grad for p in m.parameters()]
+            for m in (MODEL, MODELS[0], MODELS[4])
+        ],
+        [c.images for c in (CODES, HALF, STRIDED)],
+        [[d.train.pixels, d.test.labels, d.mean] for d in (GOOD, OTHER)],
+        [t for t in TENSORS if isinstance(t, torch.Tensor)],
+        repr(FRAME),
+    )
+
+
+def raised(function, arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            function(**arguments)
+        except Exception as error:
+            return error
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_anything_may_be_given(name, record_property):
+    function, good = FUNCTIONS[name]
+    allowed = DOCUMENTED.get(name, (ValueError,))
+    before, counts = state(), Counter()
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=EXAMPLES < 100,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.data())
+    def one_case(data):
+        some = st.lists(st.sampled_from(sorted(good)), min_size=1, max_size=2)
+        changes = {}
+        for argument in data.draw(some):
+            near = FITTING.get(argument, ())
+            pools = [p for p in (near, near, JUNK) if p]
+            changes[argument] = data.draw(
+                st.sampled_from(pools).flatmap(st.sampled_from), label=argument
+            )
+        error = raised(function, {**good, **changes})
+        counts["tried"] += 1
+        counts["refused"] += error is not None
+        if error is None:
+            return
+        if type(error) not in allowed:
+            raise error
+        assert len(str(error)) > 20, "an error that does not help"
+
+    one_case()
+    for outcome in ("tried", "refused"):
+        record_property(outcome, counts[outcome])
+    assert state() == before
