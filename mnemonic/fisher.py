@@ -64,7 +64,7 @@ def diagonal_fisher(
         n_classes = check_outputs(model, inputs[:2]).shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
-                f"labels range from {int(labels.min())} to {int(labels.max())}; "
+                f"labels range from {int(labels.min())} to {int(labels.max())}, "
                 f"the network has outputs 0..{n_classes - 1}"
             )
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
