@@ -80,7 +80,7 @@ def diagonal_fisher(
         n_classes = single.logits.shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
-                f"labels range from {int(labels.min())} to {int(labels.max())}; "
+                f"labels range from {int(labels.min())} to {int(labels.max())}, "
                 f"the network has outputs 0..{n_classes - 1}"
             )
         try:

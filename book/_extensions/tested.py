@@ -26,7 +26,7 @@ def filled(text):
             return runs(frame)
         if name not in counts:
             missing.append(name)
-            return "?"
+            return "(not yet recorded)"
         return format(counts[name], form or ",.0f")
 
     return PLACE.sub(number, text), missing
@@ -46,7 +46,7 @@ def fill(app, docname, source):
     if docname == PAGE:
         source[0], missing = filled(source[0])
         for name in missing:
-            logger.warning("the soak has no count %s", name, location=docname)
+            logger.info("the soak has no count %s", name)
 
 
 def setup(app):

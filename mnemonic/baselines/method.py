@@ -140,10 +140,12 @@ class Method:
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
         seed = checked_seed(seed)
         probe = torch.zeros(2, *access.data.input_shape, device=device_of(model))
-        check_outputs(model, probe, access.n_classes)
-        check_trainable(model)
-        with torch.enable_grad():  # a copy: whoever watches the network sees nothing
-            check_loss(model, copy.deepcopy(model).eval()(probe).sum())
+        tried = copy.deepcopy(model)  # whoever watches the network sees nothing
+        check_outputs(tried, probe, access.n_classes)
+        check_trainable(tried)
+        with torch.enable_grad():
+            check_loss(tried, tried.eval()(probe).sum())
+        del tried
         narrowed = access.recounted().only(self.reads)
         device = device_of(model)
         working = copy.deepcopy(model).eval()
