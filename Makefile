@@ -28,8 +28,9 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA and a GPU
 	$(BIN)/python -m mnemonic.publish --profile full
 
-bench: $(READY) ## Measure how long forgetting takes
+bench: $(READY) ## Measure how long forgetting takes, and the Fisher beside its limit
 	$(BIN)/python benchmarks/forgetting.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fisher.py
 
 pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
 	@test -n "$(CHROMIUM)" || { echo "The PDF is printed with Chromium, which is not here." \

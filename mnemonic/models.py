@@ -147,14 +147,16 @@ def check_outputs(
     n_classes: int | None = None,
     *,
     what: str = "inputs",
+    gradients: bool = False,
 ) -> Tensor:
     """Make sure that the network maps ``[N, C, H, W]`` to finite logits ``[N, K]``.
 
     Args:
-        model: Any classifier. It is run in evaluation mode, without gradients.
+        model: Any classifier. It is run in evaluation mode.
         inputs: Inputs of shape ``[N, C, H, W]``, on the network's device.
         n_classes: ``K``, where it is known.
         what: Name of the inputs, for the error.
+        gradients: Keep what a backward pass needs.
 
     Returns:
         The logits.
@@ -164,7 +166,7 @@ def check_outputs(
     """
     _check_network(model)
     try:
-        with evaluation_mode(model), torch.no_grad():
+        with evaluation_mode(model), torch.set_grad_enabled(gradients):
             logits = model(inputs)
     except Exception as error:  # whatever a layer raises at what it cannot take
         reason = (str(error) or type(error).__name__).splitlines()[0]

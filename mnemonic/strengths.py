@@ -115,6 +115,8 @@ def try_strengths(
         and infinite where any logit is not finite.
     """
     largest = {name: float(values.max()) for name, values in eta.items()}
+    tried = _Tried(model, eta, largest)
+    forgets = torch.isin(labels, torch.tensor(list(classes), device=labels.device))
     scored: dict[tuple, dict[str, float]] = {}
     rows = []
     with evaluation_mode(model), torch.no_grad():
@@ -122,18 +124,41 @@ def try_strengths(
             scales = _capped(largest, strength)
             key = (*scales.values(), sign)
             if key not in scored:
-                weights = perturbed(model, eta, scales, sign)
+                weights = tried.moved(scales, sign)
                 logits = functional_call(model, weights, (inputs,))
-                scored[key] = _code_scores(logits, labels, classes)
+                scored[key] = _code_scores(logits, labels, forgets)
             setting = {"lambda1": strength.lambda1, "lambda2": strength.lambda2}
             rows.append({**setting, "sign": sign, **scored[key]})
     return rows
 
 
-def _code_scores(
-    logits: Tensor, labels: Tensor, classes: Sequence[int]
-) -> dict[str, float]:
-    forgets = torch.isin(labels, torch.tensor(list(classes), device=labels.device))
+class _Tried:
+    """Weights to try, in memory that all settings share.
+
+    η over its largest value fits into the weights' own type, so that a step is one
+    multiplication and one addition a weight. The network that is kept in the end is
+    computed in float64, by ``perturbed``.
+    """
+
+    def __init__(
+        self, model: nn.Module, eta: dict[str, Tensor], largest: dict[str, float]
+    ):
+        self.weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
+        self.largest = largest
+        self.eta = {
+            n: (eta[n] / largest[n]).to(p.dtype) for n, p in self.weights.items()
+        }
+        self.buffers = {n: torch.empty_like(p) for n, p in self.weights.items()}
+
+    def moved(self, scales: dict[str, float], sign: Sign) -> dict[str, Tensor]:
+        """As ``perturbed``, up to rounding; the next call overwrites it."""
+        for name, buffer in self.buffers.items():
+            step = sign * scales[name] * self.largest[name]
+            torch.add(self.weights[name], self.eta[name], alpha=step, out=buffer)
+        return self.buffers
+
+
+def _code_scores(logits: Tensor, labels: Tensor, forgets: Tensor) -> dict[str, float]:
     right = logits.argmax(1) == labels
     remaining_loss = functional.cross_entropy(logits[~forgets], labels[~forgets])
     # log(1 - p_c) as the log-probability of all other classes together

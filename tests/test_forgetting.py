@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import itertools
 import math
 import warnings
 
@@ -119,6 +120,46 @@ def test_candidates_are_scored_like_networks(learned):
         assert row["remaining_loss"] == pytest.approx(loss, rel=1e-3, abs=1e-5)
         loss = -log_p[2, kept].logsumexp(0).item()
         assert row["forgetting_loss"] == pytest.approx(loss, rel=1e-3, abs=1e-5)
+
+
+def chosen_by_hand(model, codes, c):
+    """Every setting as a network of its own, perturbed in float64."""
+    eta = mn.amplitude(model, codes, [c])
+    kept = [k for k in range(len(codes.images)) if k != c]
+    best = None
+    for strength, sign in itertools.product(GRID, (1, -1)):
+        moved = perturbed(model, eta, mn.step_scales(eta, strength), sign)
+        with torch.no_grad():
+            logits = torch.func.functional_call(model, moved, (codes.images,))
+        if not logits.isfinite().all():
+            continue
+        log_p, right = logits.log_softmax(1), logits.argmax(1) == codes.labels
+        score = 100 * right[kept].double().mean() + 100 * (not right[c])
+        loss = -log_p.diagonal()[kept].mean() - log_p[c, kept].logsumexp(0)
+        key = (round(float(score), 9), -float(loss))
+        if best is None or key > best[0]:
+            best = key, strength, sign
+    return best[1:]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ["learned", "slim-resnet"])
+def test_the_choice_is_that_of_networks_perturbed_one_by_one(name, learned):
+    model, data, codes = learned
+    if name == "slim-resnet":
+        model = mn.build_model(name, data, seed=0).eval()
+    for c in range(4):
+        result = mn.forget(model, codes, [c])
+        assert (result.strength, result.sign) == chosen_by_hand(model, codes, c)
+
+
+def test_half_precision_forgets_or_says_why_not(learned):
+    model, _, codes = learned
+    with pytest.raises(ValueError, match="cannot take codes"):  # of another type
+        mn.forget(copy.deepcopy(model).bfloat16(), codes, [0])
+    result = mn.forget(model.bfloat16(), codes.to(torch.bfloat16), [0])
+    assert result.forgets_codes
+    assert all(p.dtype == torch.bfloat16 for p in result.model.parameters())
 
 
 def test_given_network_and_codes_are_untouched(data, codes):

@@ -1,0 +1,80 @@
+"""Chunks of samples, as many at a time as the memory holds.
+
+Example:
+    >>> x, y = torch.arange(10.0), torch.zeros(10)
+    >>> in_chunks(lambda x, y: {"sum": x.sum()}, x, y, n_bytes=2**29)
+    {'sum': tensor(45.)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+# A CPU gains nothing from larger chunks.
+CPU_BYTES = 4 * 2**30
+
+
+def in_chunks(
+    sums: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    inputs: Tensor,
+    labels: Tensor,
+    n_bytes: int,
+) -> dict[str, Tensor]:
+    """Add up ``sums`` over chunks of samples, ``n_bytes`` each, that fit into memory.
+
+    Args:
+        sums: Of the samples that it is given.
+        inputs: All samples.
+        labels: Their classes.
+        n_bytes: What one sample takes; where memory runs out all the same, the chunk is
+            halved.
+
+    Returns:
+        Their sum.
+
+    Raises:
+        MemoryError: If there is no memory for a single sample.
+        RuntimeError: The same, by torch, or whatever ``sums`` raises.
+    """
+    n_fit = max(free_bytes(inputs.device) // max(n_bytes, 1), 1)
+    size = -(-len(inputs) // -(-len(inputs) // n_fit))  # chunks of equal size
+    total: dict[str, Tensor] = {}
+    start = 0
+    while start < len(inputs):
+        part = slice(start, start + size)
+        try:
+            new = sums(inputs[part], labels[part])
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not _is_out_of_memory(error):
+                raise
+            size //= 2
+            continue
+        for name, value in new.items():
+            total[name] = total[name].add_(value) if name in total else value
+        start += size
+    return total
+
+
+def free_bytes(device: torch.device) -> int:
+    """What a chunk may use: half of a GPU's free memory, or a quarter of a CPU's."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+            device
+        )
+        return (free + unused) // 2
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return CPU_BYTES
+    return min(1024 * free // 4, CPU_BYTES)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "allocate memory" in str(error)
