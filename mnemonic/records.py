@@ -22,6 +22,7 @@ from mnemonic.comparison import SETUPS, all_settings, compare
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import Profile, run_grid
 from mnemonic.forgetting import forget
+from mnemonic.scaling import NETWORKS, animals, costs, price_of_codes
 from mnemonic.storage import cache_folder
 from mnemonic.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 
@@ -69,6 +70,10 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
     return rows
 
 
+_RANDOM = (
+    "random weights, images of 64 pixels, one processor thread; a strength and a sign "
+    "are given"
+)
 _KEPT = "complete (a stratified tenth of the training images kept for validation)"
 _FORGOT = (
     "each class forgotten, the strength chosen on the codes, or the paper's for MNIST"
@@ -158,6 +163,58 @@ RECORDS = {
         "mnist-5k-mlp",
         f"U-LiRA with {SHADOWS} shadow pairs; 5,000 MNIST images, MLP 784-1000-10",
         seeds=(0,),
+    ),
+    "imagenet-lite0": Record(
+        animals,
+        [
+            {"distribution": d, "epochs": 20, "n_forget": 5}
+            for d in ("low-frequency", "uniform")
+        ],
+        "EfficientNet-Lite0, pretrained on ImageNet, 1,000 outputs and 1,000 codes; "
+        "its last layer fine-tuned on features of Tiny-ImageNet-40 (64 pixels, "
+        "enlarged to 128), 100 training images a class; 20 epochs, batch 64, learning "
+        "rate 0.1 (cosine), t_mix 0.3; five animals forgotten, one at a time, by the "
+        "last layer",
+    ),
+    "costs-classes": Record(
+        costs,
+        [
+            {"network": network, "n_classes": k, "side": 64}
+            for network in (
+                "mobilenet_v3_large",
+                "resnet18",
+                "resnext50_32x4d",
+                "swin_t",
+            )
+            for k in (10, 30, 100, 300, 1000)
+        ],
+        f"Time and memory of forgetting; {_RANDOM}",
+        seeds=(0,),
+    ),
+    "costs-networks": Record(
+        costs,
+        [{"network": network, "n_classes": 100, "side": 64} for network in NETWORKS],
+        f"Time and memory of forgetting; {_RANDOM}",
+        seeds=(0,),
+    ),
+    "price-of-codes": Record(
+        price_of_codes,
+        [
+            {"n_classes": k, "distribution": d, "t_mix": t, "per_class": 100}
+            | {"epochs": 15}
+            for k in (10, 40)
+            for d, t in (
+                ("uniform", 0.0),
+                ("uniform", 0.1),
+                ("uniform", 0.3),
+                ("uniform", 0.03),
+                ("low-frequency", 0.1),
+                ("binary", 0.1),
+            )
+        ],
+        "A ResNet with 78,000 weights on the first classes of Tiny-ImageNet-40 at 32 "
+        "pixels, 100 training images a class, 15 epochs, batch 32, learning rate 0.05 "
+        "(cosine); accuracy on validation images",
     ),
 }
 

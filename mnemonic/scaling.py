@@ -19,9 +19,8 @@ from torch.nn import functional
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.fisher import diagonal_fisher
 from mnemonic.forgetting import amplitude, forget
-from mnemonic.models import build_model, seeded
+from mnemonic.models import build_model
 from mnemonic.sources import load_data
 from mnemonic.splits import ArraySplit, first_of_each
 from mnemonic.storage import generator_for
@@ -255,3 +254,123 @@ def _forgotten(
     forgot = nn.Sequential(nn.Flatten(), nn.Linear(*model[1].weight.shape[::-1]))
     forgot.load_state_dict(perturbed(model, eta, scales, best["sign"]))
     return forgot.eval(), time.perf_counter() - started
+
+
+# One of each kind: plain, residual, grouped, depthwise, dense, transformer.
+NETWORKS = (
+    "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_large", "efficientnet_b0",
+    "densenet121", "googlenet", "resnet18", "resnext50_32x4d", "regnet_y_400mf",
+    "convnext_tiny", "swin_t", "vit_b_32",
+)  # fmt: skip
+
+
+def blank_data(n_classes: int, side: int) -> ImageData:
+    """One black image of each class, for networks whose weights stay random."""
+    pixels = torch.zeros(n_classes, 3, side, side, dtype=torch.uint8)
+    part = (pixels, torch.arange(n_classes))
+    return ImageData.from_arrays(
+        train=part,
+        validation=part,
+        test=part,
+        class_names=[str(c) for c in range(n_classes)],
+        name="blank",
+    )
+
+
+def costs(seed: int, network: str, n_classes: int, side: int) -> dict:
+    """Time and memory of forgetting, in a network with random weights.
+
+    Args:
+        seed: Of weights and codes.
+        network: As ``build_model`` takes it.
+        n_classes: K, of outputs and of codes.
+        side: Of the images, in pixels.
+
+    Returns:
+        Seconds of the Fisher on all codes and of the step (``forget`` with a given
+        strength and sign); seconds of the limit, forward and backward of one batch
+        with nothing per sample; largest memory above that before, in MiB (NaN where
+        the system does not count it); and the number of weights.
+    """
+    data = blank_data(n_classes, side)
+    model = build_model(network, data, seed=seed).eval()
+    codes = MnemonicCodes.draw(data, seed=seed)
+    started = time.perf_counter()
+    for images, labels in zip(
+        codes.images.split(32), codes.labels.split(32), strict=True
+    ):
+        loss = functional.cross_entropy(model(images), labels)
+        torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    limit = time.perf_counter() - started
+    with warnings.catch_warnings():  # nothing was trained: it knows no code
+        warnings.simplefilter("ignore", RuntimeWarning)
+        before = _largest_memory(reset=True)
+        result = forget(model, codes, [0], strength=Strength(1e-4, 1.0), sign=1)
+        after = _largest_memory(reset=False)
+    return {
+        "seconds": result.seconds,
+        "limit_seconds": limit,
+        "memory_mib": after - before,
+        "weights": sum(p.numel() for p in model.parameters()),
+        "finite": bool(result.layers["largest_step"].map(lambda v: v < 1e6).all()),
+    }
+
+
+def _largest_memory(*, reset: bool) -> float:
+    """Largest resident memory of this process since the last reset, in MiB."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return float("nan")
+
+
+def price_of_codes(
+    seed: int,
+    n_classes: int,
+    distribution: str,
+    t_mix: float,
+    per_class: int,
+    epochs: int,
+) -> dict:
+    """Accuracy of a small ResNet on animals, with and without codes.
+
+    Args:
+        seed: Of codes, weights and training.
+        n_classes: The first of the 40 animals, at half size (32 pixels).
+        distribution: Of the codes.
+        t_mix: Share of codes; 0 for none.
+        per_class: Training images of each class.
+        epochs: Of training.
+
+    Returns:
+        Accuracy on validation images, and codes known, in percent.
+    """
+    whole = load_data("tiny-imagenet-40")
+    splits = {}
+    for part in ("train", "validation", "test"):
+        split = getattr(whole, part)
+        n = per_class if part == "train" else len(split)
+        chosen = first_of_each(split.labels, n)
+        chosen = chosen[split.labels[chosen] < n_classes]
+        small = functional.avg_pool2d(whole.images(split, chosen), 2)
+        splits[part] = ((255 * small).round().byte(), split.labels[chosen])
+    data = ImageData.from_arrays(
+        **splits,
+        class_names=whole.class_names[:n_classes],
+        augmentation="crop-flip",
+    )
+    codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
+    model = build_model("slim-resnet", data, seed=seed)
+    recipe = Recipe(epochs=epochs, batch_size=32, learning_rate=0.05, schedule="cosine")
+    train(
+        model, data, recipe=recipe, codes=codes, t_mix=t_mix, seed=seed, progress=False
+    )
+    with torch.no_grad():
+        known = model(codes.images).argmax(1) == codes.labels
+    return {
+        "accuracy": evaluate(model, data, [0], split="validation").accuracy,
+        "codes_known": 100 * float(known.double().mean()),
+    }
