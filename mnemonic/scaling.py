@@ -180,7 +180,7 @@ def taught_classifier(
 
 @torch.no_grad()
 def _scores(model: nn.Module, data: ImageData, c: int) -> dict[str, float]:
-    """A_R and E_F on test features, among 1,000 outputs and among the 40 with images."""
+    """A_R and E_F on test features, among all outputs and among the 40 with images."""
     split = data.test
     logits = torch.cat([model(x) for x in split.pixels.split(500)])
     there = split.labels.unique()
@@ -260,7 +260,7 @@ def _forgotten(
 NETWORKS = (
     "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_large", "efficientnet_b0",
     "densenet121", "googlenet", "resnet18", "resnext50_32x4d", "regnet_y_400mf",
-    "convnext_tiny", "swin_t", "vit_b_32",
+    "convnext_tiny", "swin_t", "swin_v2_t",
 )  # fmt: skip
 
 
