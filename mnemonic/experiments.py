@@ -174,8 +174,9 @@ def run_grid(
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
             there is a GPU. Each uses one thread.
-        backend: Of joblib: processes by default, ``"dask"`` or ``"ray"`` where these
-            are set up.
+        backend: Of joblib: processes by default, ``"dask"`` or ``"ray"`` where a
+            cluster is set up (see the page "Beyond one machine"); its workers need
+            the same cache folder.
 
     Returns:
         One row a result, with the columns of the setting, ``seed``, and those of the
@@ -288,6 +289,9 @@ def _uses_audits(function: Callable, source: dict[str, str]) -> bool:
 
 
 def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
+    kept = _read_cell(path)
+    if kept is not None:  # a cluster repeats what a lost worker had already finished
+        return kept
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the cells share the cores among them
     started = time.monotonic()
