@@ -6,18 +6,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 PAGES := _build/singlehtml
 PDF := _build/forgetting-in-one-shot.pdf
+ZIP := _build/forgetting-in-one-shot.zip
+PUBLISH := $(BIN)/python -m mnemonic.publish --profile quick
 
 # Waiting threads sleep: on a busy machine, spinning ones slow each other down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test full bench pdf clean
+.PHONY: help book test full bench pdf epub zip slides student clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## Run the notebooks (quick profile) and render the book to _build/html
-	$(BIN)/python -m mnemonic.publish --profile quick
+	$(PUBLISH)
 
 test: $(READY) ## Check the style, then test the package, the notebooks and the project
 	$(BIN)/ruff check .
@@ -36,12 +38,28 @@ pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
 	@test -n "$(CHROMIUM)" || { echo "The PDF is printed with Chromium, which is not here." \
 	  "Install it (Debian, Ubuntu: apt-get install chromium), or name a browser that" \
 	  "takes its options: make pdf CHROMIUM=/path/to/chrome" >&2; exit 1; }
-	$(BIN)/python -m mnemonic.publish --profile quick --builder singlehtml
+	$(PUBLISH) --builder singlehtml
 	@cp $(PAGES)/book/intro.html $(PAGES)/book.html # its links start from this folder
 	"$(CHROMIUM)" --headless $$([ "$$(id -u)" != 0 ] || echo --no-sandbox) --disable-gpu \
 	  --no-pdf-header-footer --generate-pdf-document-outline \
 	  --virtual-time-budget=60000 --print-to-pdf=$(PDF) "file://$(CURDIR)/$(PAGES)/book.html"
 	@test -s $(PDF) && echo "the PDF: $(PDF)"
+
+epub: $(READY) ## The quick book as one EPUB file
+	$(PUBLISH) --builder epub
+	@echo "the EPUB: _build/epub/forgetting-in-one-shot.epub"
+
+zip: $(READY) ## The quick book as a zip of pages that open from disk
+	$(PUBLISH)
+	@rm -rf $(ZIP) $(ZIP:.zip=) && cp -r _build/html $(ZIP:.zip=) && cd _build && \
+	  ../$(BIN)/python -m zipfile -c $(notdir $(ZIP)) $(notdir $(ZIP:.zip=))/ && \
+	  rm -rf $(notdir $(ZIP:.zip=)) && echo "the zip: $(ZIP)"
+
+slides: $(READY) ## Slides for one lecture, with the figures of the quick book
+	$(PUBLISH) --builder revealjs
+
+student: $(READY) ## The quick book and its notebooks without solutions
+	$(BIN)/python -m mnemonic.editions --profile quick
 
 clean: ## Remove what was built; .venv and trained networks (in the cache folder) stay
 	rm -rf _build .coverage .pytest_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ import os
 # ones slow each other down tenfold. It counts where torch is not loaded yet.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mnemonic import plots, results
+from mnemonic import exercises, plots, results
 from mnemonic.audits import audit
 from mnemonic.baselines import METHODS, Access, Unlearned
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
@@ -57,6 +57,7 @@ __all__ = [
     "compare_fishers",
     "diagonal_fisher",
     "evaluate",
+    "exercises",
     "forget",
     "forget_from_data",
     "is_here",

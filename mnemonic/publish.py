@@ -27,8 +27,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from mnemonic.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
+
 PROFILES = ("smoke", "quick", "full")
-BUILDERS = ("html", "singlehtml")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
 
 
@@ -47,12 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, help="default: <root>/_build")
     parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
     parser.add_argument("--no-render", action="store_true")
-    parser.add_argument("--builder", default="html", help="html or singlehtml")
+    parser.add_argument("--builder", default="html", help=", ".join(FORMATS))
     options = parser.parse_args(arguments)
     root = options.root.resolve()
     build = (options.build or root / "_build").resolve()
-    if options.builder not in BUILDERS:
-        known = " or ".join(BUILDERS)
+    if options.builder not in FORMATS:
+        known = " or ".join(FORMATS)
         print(f"unknown builder {options.builder!r}; choose {known}", file=sys.stderr)
         return 2
     try:
@@ -235,6 +236,7 @@ def _where(copy: Path, error: str) -> str:
 
 def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     """Hide what papermill injected, drop its times, and note where the copy is from."""
+    from mnemonic.experiments import Profile
     from mnemonic.results import provenance
 
     notebook = json.loads(copy.read_text())
@@ -247,6 +249,7 @@ def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     notebook["metadata"]["mnemonic"] = {
         "key": key,
         "profile": profile,
+        "data": Profile.named(profile).data_name,
         "seconds": round(seconds),
         **provenance(),
     }
@@ -259,14 +262,21 @@ def _facts(copy: Path) -> dict:
     return {}
 
 
-def render(root: Path, build: Path, profile: str, builder: str = "html") -> bool:
+def render(
+    root: Path,
+    build: Path,
+    profile: str,
+    builder: str = "html",
+    changes: dict | None = None,
+) -> bool:
     """Render the book from the executed copies, if anything changed.
 
     Args:
         root: The repository.
         build: Where executed copies are, and ``<builder>`` shall be.
         profile: Whose copies to show.
-        builder: ``"html"`` or ``"singlehtml"``.
+        builder: One of ``FORMATS``.
+        changes: To ``_config.yml``; those of the format by default.
 
     Returns:
         Whether the pages are up to date. The old ones stay if the render fails.
@@ -284,14 +294,19 @@ def render(root: Path, build: Path, profile: str, builder: str = "html") -> bool
         jupyter_book = Path(sys.executable).with_name("jupyter-book")
         command = [str(jupyter_book), "build", str(root)]
         command += ["-W", "-n", "--keep-going", "--path-output", str(aside)]
-        command += ["--builder", builder]
+        changes = FORMATS[builder] if changes is None else changes
+        command += write_config(root, aside / "config", changes)
+        if builder in SPHINX_ITSELF_KNOWS:
+            command += ["--builder", builder]
+        else:
+            command += ["--builder", "custom", "--custom-builder", builder]
         print(f"rendering ({builder}) …", flush=True)
         env = {**os.environ, "MNEMONIC_EXECUTED": str(copies[0].parent)}
         env["MNEMONIC_PROFILE"] = profile  # of the playground's network
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         if done.returncode:
             log = (done.stdout + done.stderr).splitlines()
-            bad = [x for x in log if "WARNING" in x or "ERROR" in x] or log[-30:]
+            bad = [x for x in log if "WARNING" in x or "ERROR" in x] or log[-60:]
             print("the render failed:", *bad, sep="\n  ", file=sys.stderr)
             return False
         fresh = aside / "_build" / builder

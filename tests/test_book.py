@@ -16,7 +16,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from mnemonic import publish
+from mnemonic import editions, publish
 
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -29,6 +29,7 @@ ARTEFACTS = {
     "paper-fig-2", "paper-fig-6", "paper-fig-7", "paper-fig-8", "paper-fig-9",
     "paper-table-5", "paper-table-7",
     "paper-table-1", "paper-table-2", "paper-table-3", "paper-fig-3",
+    "paper-fig-11", "paper-fig-12", "paper-fig-13", "paper-fig-14", "paper-table-8",
 }  # fmt: skip
 
 
@@ -113,11 +114,11 @@ def test_names_are_used_once_in_the_book():
 @each_notebook
 def test_exercises_have_folded_solutions(path):
     text = text_of(read(path))
-    exercises = re.findall(r"^```\{exercise\}\n:label: (\S+)$", text, flags=re.M)
+    exercises = re.findall(r"^````\{exercise\}\n:label: (\S+)$", text, flags=re.M)
     solutions = re.findall(
-        r"^```\{solution\} (\S+)\n:class: dropdown\n\n\S", text, flags=re.M
+        r"^````\{solution\} (\S+)\n:class: dropdown\n\n\S", text, flags=re.M
     )
-    assert 2 <= len(exercises) <= 4
+    assert 3 <= len(exercises) <= 5
     assert solutions == exercises
     assert text.count("{exercise}") == text.count("{solution}") == len(exercises)
 
@@ -324,6 +325,7 @@ def book(tmp_path_factory):
         first=first,
         again=make(),
         untouched=clean == [path.read_bytes() for path in NOTEBOOKS],
+        build=build,
         html=build / "html",
         copies={p.stem: p for p in (build / "executed" / "smoke").glob("*.ipynb")},
         soup={
@@ -365,8 +367,9 @@ def test_every_page_of_the_contents_is_there(book):
 def test_page_says_what_it_was_run_with_and_hides_the_machinery(book, chapter):
     main = body(book, f"notebooks/{chapter}")
     line = main.find(class_="made-by").get_text()
-    assert "profile smoke" in line
-    assert "torch" in line
+    for part in ("profile smoke", "data mnist-5k", " s · ", "mnemonic", "torch"):
+        assert part in line
+    assert re.search(r"(commit [0-9a-f]{7,}|no commit)", line)
     assert "# Parameters" not in main.get_text()
     assert 'profile = "smoke"' not in main.get_text()
     assert not main.find_all(class_="stderr")
@@ -440,6 +443,30 @@ def test_no_page_offers_to_run_where_the_package_is_not(book):
     for name, soup in book.soup.items():
         for link in soup.find_all("a", href=True):
             assert "colab.research" not in link["href"], name
+
+
+@each_notebook
+def test_every_exercise_can_be_reached_and_every_solution_passes(
+    book, path, monkeypatch
+):
+    monkeypatch.setenv("MNEMONIC_CACHE", str(book.build / "cache"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert editions.run_checked(path, ROOT, "smoke") == []
+
+
+def test_student_edition_renders_without_a_warning_and_has_no_solution(book, capsys):
+    folder = editions.write(ROOT, book.build, "smoke")
+    assert editions.render(ROOT, folder, "smoke"), capsys.readouterr().err
+    for name in ORDER:
+        page = (folder / "html" / "notebooks" / f"{name}.html").read_text("utf-8")
+        soup = BeautifulSoup(page, "html.parser")
+        assert not soup.find_all(class_="solution")
+        assert len(soup.find_all(class_="exercise")) == len(
+            book.soup[f"notebooks/{name}.html"].find_all(class_="exercise")
+        )
+        assert "your turn" in soup.get_text()
+        given = folder / "html" / "_sources" / "notebooks" / f"{name}.ipynb"
+        assert "{solution}" not in given.read_text("utf-8")
 
 
 # What only a browser can say, where there is one.

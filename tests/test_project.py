@@ -14,7 +14,8 @@ import mnemonic as mn
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-TARGETS = {"help", "book", "test", "full", "bench", "pdf", "clean"}
+TARGETS = {"help", "book", "test", "full", "bench", "clean"}
+TARGETS |= {"pdf", "epub", "zip", "slides", "student"}
 
 
 def read(name):
@@ -75,7 +76,7 @@ def test_licences_are_there():
 
 
 def test_workflows_fit_their_schema():
-    assert [p.name for p in WORKFLOWS] == ["book.yml", "ci.yml"]
+    assert [p.name for p in WORKFLOWS] == ["book.yml", "ci.yml", "links.yml"]
     schema = ("--builtin-schema", "vendor.github-workflows")
     done = call(installed("check-jsonschema"), *schema, *WORKFLOWS)
     assert done.returncode == 0, done.stdout
@@ -144,6 +145,7 @@ def test_every_target_has_its_help():
         "README.md",
         "CONTRIBUTING.md",
         "book/intro.md",
+        "book/teaching.md",
         ".ci/run",
         ".github/workflows/book.yml",
     ],
@@ -252,6 +254,19 @@ def test_links_of_the_front_pages_lead_somewhere():
     for name in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!http)([^)]+)\)", read(name)):
             assert (ROOT / target).exists(), f"{name} links to {target}"
+
+
+LINK = re.compile(r"https?://[\w./#?=&%~+-]*[\w/]")
+
+
+def test_links_out_of_the_book_are_in_one_place():
+    names = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE-text"]
+    names += ["_config.yml", "pyproject.toml", "book/references.bib"]
+    pages = [ROOT / name for name in names]
+    pages += [p for p in (ROOT / "book").glob("*.md") if p.name != "links.md"]
+    pages += (ROOT / "notebooks").glob("*.ipynb")
+    found = {x for p in pages for x in LINK.findall(p.read_text(encoding="utf-8"))}
+    assert found == set(LINK.findall(read("book/links.md")))
 
 
 def test_no_file_names_a_place_outside_the_repository():

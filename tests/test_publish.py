@@ -299,7 +299,7 @@ def test_executed_copy_says_where_it_is_from(root):
     copy = json.loads((root / EXECUTED / "01_one.ipynb").read_text())
     assert outputs(root / EXECUTED / "01_one.ipynb") == f"smoke {root}\n"
     facts = copy["metadata"]["mnemonic"]
-    assert facts.keys() == {"key", "profile", "seconds"} | provenance().keys()
+    assert facts.keys() == {"key", "profile", "data", "seconds"} | provenance().keys()
     assert facts["profile"] == "smoke"
     assert 0 <= facts["seconds"] < 60
     tags = [c["metadata"].get("tags", []) for c in copy["cells"]]

@@ -72,8 +72,10 @@ def page_context(app, pagename, templatename, context, doctree):
         line = " · ".join(
             [
                 f"profile {facts['profile']}",
+                f"data {facts['data']}",
                 facts["device"],
                 f"{facts['seconds']} s",
+                f"mnemonic {facts['mnemonic']}",
                 f"torch {facts['torch']}",
                 f"Python {facts['python']}",
                 facts["commit"],

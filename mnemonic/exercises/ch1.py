@@ -1,0 +1,101 @@
+"""Checks of chapter 1, data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mnemonic.data import ImageData
+from mnemonic.exercises.answers import (
+    attempted,
+    close,
+    done,
+    expect,
+    one_of,
+)
+
+
+def _crossed_out(data: ImageData, classes: Sequence[int]) -> tuple[float, float]:
+    """A_R and E_F of the nearest-mean classifier without the means of ``classes``."""
+    train_images = data.inputs(data.train).flatten(1)
+    means = torch.stack(
+        [train_images[data.train.labels == k].mean(0) for k in range(data.n_classes)]
+    )
+    distances = torch.cdist(data.inputs(data.test).flatten(1), means)
+    distances[:, list(classes)] = torch.inf
+    right = (distances.argmin(1) == data.test.labels).double()
+    gone = torch.isin(data.test.labels, torch.tensor(list(classes)))
+    return 100 * float(right[~gone].mean()), 100 * float(1 - right[gone].mean())
+
+
+def predict(answer: str, data: ImageData) -> None:
+    """Do the others gain more, or less, if the mean of 1 goes and not that of 3?"""
+    attempted(answer)
+    one_of(answer, ("more", "less"))
+    gains = {}
+    for c in (1, 3):
+        kept = data.test.labels != c
+        before = _accuracies_kept(data, kept)
+        gains[c] = _crossed_out(data, [c])[0] - before
+    truth = "more" if gains[1] > gains[3] else "less"
+    expect(answer == truth, "cross out the mean of class 1 and look at A_R again")
+    done(f"The others gain {gains[1]:.1f} points without 1, {gains[3]:.1f} without 3.")
+
+
+def _accuracies_kept(data: ImageData, kept: Tensor) -> float:
+    train_images = data.inputs(data.train).flatten(1)
+    means = torch.stack(
+        [train_images[data.train.labels == k].mean(0) for k in range(data.n_classes)]
+    )
+    answers = torch.cdist(data.inputs(data.test).flatten(1), means).argmin(1)
+    return 100 * float((answers == data.test.labels)[kept].double().mean())
+
+
+def change(remaining_accuracy: float, forgetting_error: float, data: ImageData) -> None:
+    """Are these the two numbers after classes 3 and 5 were crossed out?"""
+    attempted(remaining_accuracy, forgetting_error)
+    kept, gone = _crossed_out(data, [3, 5])
+    expect(close(forgetting_error, gone, 1e-3), "E_F: over the images of 3 *and* 5")
+    expect(close(remaining_accuracy, kept, 1e-3), "A_R: over the eight others only")
+    done(f"A_R is {kept:.1f} % over eight classes, E_F {gone:.0f} %.")
+
+
+def implement(
+    remaining_accuracy: Callable[[Tensor, Sequence[int]], float],
+    mean_class_accuracy: Callable[[Tensor, Sequence[int]], float],
+) -> None:
+    """Do both agree with a count by hand, on classes of unequal size as well?"""
+    confusion = torch.tensor([[4, 1, 0], [3, 2, 1], [0, 0, 10]])
+    for forgotten, counted, averaged in (
+        ([1, 2], 80.0, 80.0),
+        ([1], 100 * 14 / 15, 100 * (0.8 + 1.0) / 2),
+        ([2], 100 * 6 / 11, 100 * (4 / 5 + 2 / 6) / 2),
+    ):
+        for name, rule, wanted in (
+            ("remaining_accuracy", remaining_accuracy, counted),
+            ("mean_class_accuracy", mean_class_accuracy, averaged),
+        ):
+            found = rule(confusion, forgotten)
+            attempted(found)
+            expect(
+                close(found, wanted, 1e-3),
+                f"{name}: it should be {wanted:.1f} for {confusion.tolist()} "
+                f"without {forgotten}, and is {float(found):.1f}",
+            )
+    done("They part company where classes have different numbers of images.")
+
+
+def critique(optimism: Callable[[int, int], float]) -> None:
+    """Does the optimism of the winner grow with the number of draws?"""
+    seeds = range(5)
+    few, many = ([optimism(n, seed) for seed in seeds] for n in (2, 100))
+    attempted(*few, *many)
+    few, many = sum(few) / len(few), sum(many) / len(many)
+    expect(
+        many > few + 0.5,
+        f"{few:.1f} points with 2 draws, {many:.1f} with 100: the winner is to be "
+        "chosen on the validation images, and is to lose on the test images",
+    )
+    done(f"On average {few:.1f} points with 2 draws, {many:.1f} with 100.")

@@ -1,0 +1,112 @@
+"""Checks of chapter 2, mnemonic codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mnemonic.codes import MnemonicCodes
+from mnemonic.data import ImageData
+from mnemonic.evaluation import evaluate
+from mnemonic.exercises.answers import (
+    attempted,
+    close,
+    done,
+    expect,
+)
+from mnemonic.models import build_model
+from mnemonic.training import Recipe, train
+
+
+def predict(on_images: float, on_codes: float, data: ImageData) -> None:
+    """Train on nothing but codes: were both accuracies foreseen within 20 points?"""
+    attempted(on_images, on_codes)
+    model = build_model("mlp", data, seed=0)
+    codes = MnemonicCodes.draw(data, seed=0)
+    recipe = Recipe(epochs=5, learning_rate=0.05)
+    train(model, data, codes=codes, t_mix=1.0, recipe=recipe, seed=0, progress=False)
+    images = evaluate(model.cpu(), data, [3], split="validation").accuracy
+    with torch.no_grad():
+        read = (model(codes.images).argmax(1) == codes.labels).double().mean()
+    expect(close(on_codes, 100 * float(read), 20), "the codes are all that it ever saw")
+    expect(close(on_images, images, 20), "it has never seen an image")
+    done(f"Images: {images:.0f} %, codes: {100 * float(read):.0f} %.")
+
+
+def change(
+    wins: Callable[[float], tuple[float, float]],
+    model: nn.Module,
+    codes: MnemonicCodes,
+    data: ImageData,
+) -> None:
+    """Does ``wins(s)`` count the answers for the code, and those for the digit?"""
+    attempted(wins(0.5))
+    images, labels = data.inputs(data.test)[:200], data.test.labels[:200]
+    for s in (0.0, 0.5, 1.0):
+        counts, pairs = [0, 0], 0
+        for c in range(len(codes.images)):
+            others = labels != c
+            with torch.no_grad():
+                blends = (1 - s) * codes.images[c] + s * images[others]
+                answers = model(blends).argmax(1)
+            counts[0] += int((answers == c).sum())
+            counts[1] += int((answers == labels[others]).sum())
+            pairs += int(others.sum())
+        for whose, ours, n in zip(("code", "digit"), wins(s), counts, strict=True):
+            expect(
+                close(ours, 100 * n / pairs, 0.2),
+                f"at s = {s} the {whose} wins {100 * n / pairs:.1f} % of the pairs "
+                f"of a code and one of the first 200 test images of another class, not "
+                f"{float(ours):.1f} %",
+            )
+    code, digit = wins(0.5)
+    done(f"At s = 0.5 the code wins {code:.0f} %, the digit {digit:.0f} %.")
+
+
+def implement(substitute: Callable[..., Tensor]) -> None:
+    """Is exactly the share ``t_mix`` replaced, by the right codes, and at random?"""
+    labels = torch.arange(40) % 4
+    inputs = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    codes = 2 + torch.arange(4.0)[:, None, None, None].expand(4, 1, 3, 3)
+    places = []
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        mixed = substitute(inputs, labels, codes, 0.3, generator)
+        attempted(mixed)
+        replaced = (mixed != inputs).flatten(1).any(1)
+        expect(int(replaced.sum()) == 12, "12 of 40 images are to be replaced, always")
+        right = torch.equal(mixed[replaced], codes[labels[replaced]])
+        expect(right, "an image gives way to the code of its own class")
+        places.append(replaced.double())
+    share = torch.stack(places).mean(0)
+    fair = bool((share > 0.1).all() and (share < 0.5).all())
+    expect(fair, "each image is to be replaced equally often")
+    done("Twelve of forty, in every batch, each image as often as any other.")
+
+
+def critique(
+    largest_correlation: Callable[[Tensor, Tensor], float],
+    codes: MnemonicCodes,
+    data: ImageData,
+) -> None:
+    """How like a training image are the codes, and how like are codes never used?"""
+    images = data.images(data.train)
+    strangers = MnemonicCodes.draw(data, seed=codes.seed + 1000)
+    found = []
+    for some in (codes, strangers):
+        answer = largest_correlation(some.images, images)
+        attempted(answer)
+        wanted = float(_correlations(some.images, images).abs().max())
+        expect(close(answer, wanted, 1e-3), f"of all pairs it is {wanted:.3f}")
+        found.append(wanted)
+    done(f"{found[0]:.2f} for these codes, {found[1]:.2f} for codes not trained with.")
+
+
+def _correlations(some: Tensor, others: Tensor) -> Tensor:
+    """Pearson's, of each image of one with each of the other, shape ``[M, N]``."""
+    flat = (x.flatten(1) for x in (some, others))
+    centred = (x - x.mean(1, keepdim=True) for x in flat)
+    one, other = (x / x.norm(dim=1, keepdim=True).clamp_min(1e-12) for x in centred)
+    return one @ other.T

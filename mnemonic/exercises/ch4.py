@@ -1,0 +1,112 @@
+"""Checks of chapter 4, forgetting."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mnemonic.codes import MnemonicCodes
+from mnemonic.data import ImageData
+from mnemonic.evaluation import evaluate
+from mnemonic.exercises.answers import (
+    alike,
+    attempted,
+    done,
+    expect,
+    one_of,
+)
+from mnemonic.forgetting import Forgotten, amplitude, forget
+from mnemonic.strengths import step_scales
+
+
+def predict(
+    error_of_1: str,
+    accuracy_of_others: str,
+    model: nn.Module,
+    codes: MnemonicCodes,
+    data: ImageData,
+    result: Forgotten,
+) -> None:
+    """What does the wrong sign do to class 1, and to the others?"""
+    attempted(error_of_1, accuracy_of_others)
+    choices = ("rises", "falls")
+    one_of(error_of_1, choices)
+    one_of(accuracy_of_others, choices)
+    wrong = forget(model, codes, [1], strength=result.strength, sign=-result.sign)
+    before, after = (
+        evaluate(m, data, [1], split="validation") for m in (model, wrong.model)
+    )
+    error = after.forgetting_error - before.forgetting_error
+    kept = after.remaining_accuracy - before.remaining_accuracy
+    hint = "look at the right side of the figure with the parabola"
+    expect(error_of_1 == choices[error <= 0], hint)
+    expect(accuracy_of_others == choices[kept <= 0], hint)
+    done(f"E_F of class 1 changes by {error:+.1f} points, A_R by {kept:+.1f}.")
+
+
+def change(
+    result: Forgotten, model: nn.Module, data: ImageData, classes: Sequence[int]
+) -> None:
+    """Did only the last layer move, and is the network free again?"""
+    attempted(result)
+    *first, weight, _ = result.model.parameters()
+    *first_before, weight_before, _ = model.parameters()
+    still = all(torch.equal(a, b) for a, b in zip(first, first_before, strict=True))
+    expect(still, "the first layer is to stay as it was")
+    moved = not torch.equal(weight, weight_before)
+    expect(moved, "the last layer is to move")
+    free = all(w.requires_grad for w in model.parameters())
+    expect(free, "let the first layer go again: model[1].requires_grad_(True)")
+    after = evaluate(result.model, data, classes)
+    done(f"A_R {after.remaining_accuracy:.1f} %, E_F {after.forgetting_error:.1f} %.")
+
+
+def implement(
+    amplitude_of: Callable[..., dict[str, Tensor]],
+    model: nn.Module,
+    codes: MnemonicCodes,
+) -> None:
+    """Does it agree with ``amplitude``, for one class and for several?"""
+    for classes in ([2, 5], [0], [1, 3, 8]):
+        found = amplitude_of(model, codes, classes)
+        attempted(found)
+        for name, wanted in amplitude(model, codes, classes).items():
+            expect(name in found, f"{name} is missing")
+            agrees = torch.allclose(found[name].double(), wanted.double(), rtol=1e-3)
+            expect(agrees, f"{name} differs for classes {classes}")
+    done("The mean over the classes that go, over the mean over those that stay.")
+
+
+def critique(
+    signed_step: Callable[..., dict[str, Tensor]],
+    model: nn.Module,
+    codes: MnemonicCodes,
+    data: ImageData,
+    result: Forgotten,
+    c: int,
+) -> None:
+    """Is it as long as the published step, along the sign of the code's gradient?"""
+    found = signed_step(model, codes, c, result.strength)
+    attempted(found)
+    eta = amplitude(model, codes, [c])
+    scales = step_scales(eta, result.strength)
+    loss = cross_entropy(model(codes.images[c : c + 1]), codes.labels[c : c + 1])
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    moved = copy.deepcopy(model)
+    for (name, w), g in zip(moved.named_parameters(), gradients, strict=True):
+        wanted = scales[name] * eta[name] * g.sign()
+        expect(alike(found[name].to(wanted), wanted), f"{name}: sign(g) times αη")
+        with torch.no_grad():
+            w += wanted.float()
+    signed, published = (
+        evaluate(m, data, [c], split="validation") for m in (moved, result.model)
+    )
+    done(
+        f"Validation images: signed A_R {signed.remaining_accuracy:.1f} %, E_F "
+        f"{signed.forgetting_error:.1f} %; published "
+        f"{published.remaining_accuracy:.1f} and {published.forgetting_error:.1f} %."
+    )

@@ -1,0 +1,93 @@
+"""Checks of chapter 8, what is forgotten."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mnemonic.audits import linear_probes, loss_attack, matched_losses, relearn
+from mnemonic.data import ImageData
+from mnemonic.evaluation import evaluate
+from mnemonic.exercises.answers import (
+    attempted,
+    close,
+    done,
+    expect,
+    one_of,
+)
+from mnemonic.models import last_layer
+
+
+def predict(
+    answers: str, hidden: str, model: nn.Module, data: ImageData, c: int
+) -> None:
+    """If the last layer is drawn anew: are the answers gone, and the hidden layer?"""
+    attempted(answers, hidden)
+    choices = ("gone", "kept")
+    one_of(answers, choices)
+    one_of(hidden, choices)
+    redrawn = copy.deepcopy(model)
+    _, layer = last_layer(redrawn, data.input_shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer.reset_parameters()
+    found = []
+    for network in (model, redrawn):
+        probe = linear_probes(network, data, [c], layers=["2"])["2/forget_accuracy"]
+        found.append((evaluate(network, data, [c]).accuracy, probe.value))
+    (before, probe_before), (after, probe_after) = found
+    expect(answers == choices[after > before / 2], "what does a fresh layer answer?")
+    truth = choices[probe_after > probe_before / 2]
+    expect(hidden == truth, "the probe reads the hidden layer: did that change?")
+    done(
+        f"Accuracy {before:.0f} → {after:.0f} %, probe {probe_before:.0f} → "
+        f"{probe_after:.0f} %."
+    )
+
+
+def change(
+    forgotten: float,
+    retrained: float,
+    forgot: nn.Module,
+    never: nn.Module,
+    data: ImageData,
+    c: int,
+) -> None:
+    """Are these the accuracies on the class after relearning from two images each?"""
+    attempted(forgotten, retrained)
+    for name, answer, network in (
+        ("forgotten", forgotten, forgot),
+        ("retrained", retrained, never),
+    ):
+        truth = relearn(network, data, [c], samples=2)["forget_accuracy"].value
+        hint = f"{name}: two images of each class give {truth:.1f} %"
+        expect(close(answer, truth, 0.1), hint)
+    done(f"Two images: {forgotten:.0f} % come back, {retrained:.0f} % in retrained.")
+
+
+def implement(
+    steps_back: Callable[[nn.Module], int],
+    model: nn.Module,
+    forgot: nn.Module,
+    never: nn.Module,
+) -> None:
+    """Does it count no step for the original, and some for the others?"""
+    found = [steps_back(network) for network in (model, forgot, never)]
+    attempted(*found)
+    original, forgotten, retrained = found
+    expect(original == 0, "the original needs no step: test before the first one")
+    expect(forgotten > 0 and retrained > 0, "at the start neither answers the class")
+    done(f"{forgotten} steps for the forgotten network, {retrained} for the retrained.")
+
+
+def critique(mute: nn.Module, data: ImageData, c: int) -> None:
+    """Does it get an AUC of one half, and is it still no proof of anything?"""
+    attempted(mute)
+    auc = loss_attack(*matched_losses(mute, data, [c]))["auc"].value
+    expect(close(auc, 0.5, 0.01), f"its AUC is {auc:.2f}: give every image one answer")
+    accuracy = evaluate(mute, data, [c]).accuracy
+    expect(accuracy < 20, f"it still reads {accuracy:.0f} % of the images")
+    done(f"AUC {auc:.2f}, and it reads {accuracy:.0f} % of the images.")
