@@ -22,7 +22,7 @@ from mnemonic.comparison import SETUPS, all_settings, compare
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import Profile, run_grid
 from mnemonic.forgetting import forget
-from mnemonic.scaling import NETWORKS, animals, costs, price_of_codes
+from mnemonic.scaling import NETWORKS, animals, costs
 from mnemonic.storage import cache_folder
 from mnemonic.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 
@@ -180,10 +180,8 @@ RECORDS = {
             for network, side in (
                 ("mobilenet_v3_large", 64),
                 ("resnet18", 64),
-                ("swin_t", 32),
             )
             for k in (10, 30, 100, 300, 1000)
-            if k < 1000 or network != "swin_t"
         ],
         f"Time and memory of forgetting; {_RANDOM}",
         seeds=(0,),
@@ -193,24 +191,6 @@ RECORDS = {
         [{"network": network, "n_classes": 10, "side": 64} for network in NETWORKS],
         f"Time and memory of forgetting; {_RANDOM}",
         seeds=(0,),
-    ),
-    "price-of-codes": Record(
-        price_of_codes,
-        [
-            {"n_classes": k, "distribution": d, "t_mix": t}
-            | {"per_class": 100, "epochs": 10}
-            for k in (10, 40)
-            for d, t in (
-                ("uniform", 0.0),
-                ("uniform", 0.03),
-                ("uniform", 0.1),
-                ("low-frequency", 0.1),
-            )
-        ],
-        "A ResNet with 78,000 weights on the first classes of Tiny-ImageNet-40 at 32 "
-        "pixels, 100 training images a class, 10 epochs, batch 32, learning rate 0.05 "
-        "(cosine); accuracy on validation images",
-        seeds=(0, 1),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What chapter 9 measures: a thousand classes, other networks, more classes at once.
+"""What chapter 9 measures: a thousand classes in a pretrained network, and costs.
 
 Each function is a cell of a grid (see ``mnemonic.records``).
 """
@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
-from mnemonic.evaluation import evaluate
 from mnemonic.forgetting import amplitude, forget
 from mnemonic.models import build_model
 from mnemonic.sources import load_data
@@ -325,52 +324,3 @@ def _largest_memory(*, reset: bool) -> float:
         return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
         return float("nan")
-
-
-def price_of_codes(
-    seed: int,
-    n_classes: int,
-    distribution: str,
-    t_mix: float,
-    per_class: int,
-    epochs: int,
-) -> dict:
-    """Accuracy of a small ResNet on animals, with and without codes.
-
-    Args:
-        seed: Of codes, weights and training.
-        n_classes: The first of the 40 animals, at half size (32 pixels).
-        distribution: Of the codes.
-        t_mix: Share of codes; 0 for none.
-        per_class: Training images of each class.
-        epochs: Of training.
-
-    Returns:
-        Accuracy on validation images, and codes known, in percent.
-    """
-    whole = load_data("tiny-imagenet-40")
-    splits = {}
-    for part in ("train", "validation", "test"):
-        split = getattr(whole, part)
-        n = per_class if part == "train" else len(split)
-        chosen = first_of_each(split.labels, n)
-        chosen = chosen[split.labels[chosen] < n_classes]
-        small = functional.avg_pool2d(whole.images(split, chosen), 2)
-        splits[part] = ((255 * small).round().byte(), split.labels[chosen])
-    data = ImageData.from_arrays(
-        **splits,
-        class_names=whole.class_names[:n_classes],
-        augmentation="crop-flip",
-    )
-    codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
-    model = build_model("slim-resnet", data, seed=seed)
-    recipe = Recipe(epochs=epochs, batch_size=32, learning_rate=0.05, schedule="cosine")
-    train(
-        model, data, recipe=recipe, codes=codes, t_mix=t_mix, seed=seed, progress=False
-    )
-    with torch.no_grad():
-        known = model(codes.images).argmax(1) == codes.labels
-    return {
-        "accuracy": evaluate(model, data, [0], split="validation").accuracy,
-        "codes_known": 100 * float(known.double().mean()),
-    }
