@@ -39,7 +39,6 @@ SMALL = {
     "dense": partial(
         models.DenseNet, growth_rate=4, block_config=(2, 2), num_init_features=8
     ),
-    "mnas": partial(models.MNASNet, 0.1, dropout=0.0),
     "depthwise": partial(
         models.ConvNeXt, [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)]
     ),
