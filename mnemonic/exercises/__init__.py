@@ -13,6 +13,6 @@ Example:
     AssertionError: one seed: [191.0] against [190.0]
 """
 
-from mnemonic.exercises import ch1, ch2, ch3, ch4, ch5, ch6, ch7, ch8, ch10
+from mnemonic.exercises import ch1, ch2, ch3, ch4, ch5, ch6, ch7, ch8, ch9, ch10
 
-__all__ = ["ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch10"]
+__all__ = ["ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch10"]
