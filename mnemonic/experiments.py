@@ -177,8 +177,9 @@ def run_grid(
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
             there is a GPU. Each uses one thread.
-        backend: Of joblib: processes by default, ``"dask"`` or ``"ray"`` where these
-            are set up.
+        backend: Of joblib: processes by default, ``"dask"`` or ``"ray"`` where a
+            cluster is set up (see the page "Beyond one machine"); its workers need
+            the same cache folder.
 
     Returns:
         One row a result, with the columns of the setting, ``seed``, and those of the
@@ -363,7 +364,8 @@ def _package_files() -> list[Path]:
     # What draws and publishes does not change a measured number, and a function that
     # runs in a grid is in its key by its own source.
     beside = {"plots", "publish", "results", "tables", "__init__"}
-    beside |= {"comparison", "editions", "formats", "records", "suspects", "tuning"}
+    beside |= {"comparison", "editions", "formats", "records", "scaling", "suspects"}
+    beside |= {"tuning"}
     return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]
 
 

@@ -22,6 +22,7 @@ from mnemonic.comparison import SETUPS, all_settings, compare
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import Profile, run_grid
 from mnemonic.forgetting import forget
+from mnemonic.scaling import NETWORKS, animals, costs
 from mnemonic.storage import cache_folder
 from mnemonic.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 
@@ -69,6 +70,7 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
     return rows
 
 
+_RANDOM = "random weights, one processor thread; a strength and a sign are given"
 _KEPT = "complete (a stratified tenth of the training images kept for validation)"
 _FORGOT = (
     "each class forgotten, the strength chosen on the codes, or the paper's for MNIST"
@@ -157,6 +159,39 @@ RECORDS = {
         told_apart,
         "mnist-5k-mlp",
         f"U-LiRA with {SHADOWS} shadow pairs; 5,000 MNIST images, MLP 784-1000-10",
+        seeds=(0,),
+    ),
+    "imagenet-lite0": Record(
+        animals,
+        [
+            {"distribution": d, "epochs": 20, "n_forget": 5}
+            for d in ("low-frequency", "uniform")
+        ],
+        "EfficientNet-Lite0, pretrained on ImageNet, 1,000 outputs and 1,000 codes; "
+        "its last layer fine-tuned on features of Tiny-ImageNet-40 (64 pixels, "
+        "enlarged to 128), 100 training images a class; 20 epochs, batch 64, learning "
+        "rate 0.1 (cosine), t_mix 0.3; five animals forgotten, one at a time, by the "
+        "last layer",
+    ),
+    "costs-classes": Record(
+        costs,
+        [
+            {"network": network, "n_classes": k, "side": side}
+            for network, side in (
+                ("mobilenet_v3_large", 64),
+                ("resnet18", 64),
+                ("swin_t", 32),
+            )
+            for k in (10, 30, 100, 300, 1000)
+            if k < 1000 or network != "swin_t"
+        ],
+        f"Time and memory of forgetting; {_RANDOM}",
+        seeds=(0,),
+    ),
+    "costs-networks": Record(
+        costs,
+        [{"network": network, "n_classes": 10, "side": 64} for network in NETWORKS],
+        f"Time and memory of forgetting; {_RANDOM}",
         seeds=(0,),
     ),
 }

@@ -128,6 +128,9 @@ def train(
         t_mix: Probability in [0, 1] that an image gives way to its class's code.
         seed: Of the order, the augmentation and the substitution.
         fabric: Where and how to compute; one device, the best there is, by default.
+            One with several processes is launched by the caller; each takes its share
+            of every batch, and the steps are those of one process (dropout, and
+            BatchNorm's statistics of a batch, are each process's own).
         progress: Show a bar.
 
     Returns:
@@ -139,7 +142,6 @@ def train(
     """
     recipe, t_mix, seed = _checked(model, data, recipe, codes, t_mix, seed)
     fabric = fabric or Fabric(accelerator="auto", devices=1)
-    fabric.launch()
     device = fabric.device
     home = device_of(model)
     check_outputs(model, torch.zeros(2, *data.input_shape, device=home), data.n_classes)
@@ -158,7 +160,8 @@ def train(
     started, losses, step = time.perf_counter(), [], 0
     wrapped.train()
     with seeded(seed):  # dropout and the like draw from the global generator
-        epochs = tqdm(range(recipe.epochs), desc="training", disable=not progress)
+        shown = progress and fabric.is_global_zero
+        epochs = tqdm(range(recipe.epochs), desc="training", disable=not shown)
         for _ in epochs:
             total = torch.zeros((), device=device)
             for inputs, labels in data.batches(
@@ -170,16 +173,25 @@ def train(
             ):
                 if t_mix > 0:
                     inputs = codes.substitute(inputs, labels, t_mix, generator)
+                # Every process draws the same batch and computes on a part of it. The
+                # mean over processes of these losses is the mean over the batch.
+                share = slice(fabric.global_rank, None, fabric.world_size)
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.rate_at(step / steps)
-                loss = functional.cross_entropy(wrapped(inputs), labels)
+                logits = wrapped(inputs[share])
+                loss = fabric.world_size * (
+                    functional.cross_entropy(logits, labels[share], reduction="sum")
+                    / len(labels)
+                )
                 check_loss(model, loss)
                 wrapped_optimizer.zero_grad()
                 fabric.backward(loss)
                 wrapped_optimizer.step()
                 total += loss.detach() * len(labels)
                 step += 1
-            losses.append(float(total) / len(data.train))
+            losses.append(
+                float(fabric.all_reduce(total, reduce_op="mean")) / len(data.train)
+            )
             epochs.set_postfix(loss=f"{losses[-1]:.3f}")
             if not math.isfinite(losses[-1]):
                 raise ValueError(

@@ -1,0 +1,80 @@
+"""Grids on a local cluster of two workers, one of which is killed in its work."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+
+import pytest
+
+SCRIPT = """
+    import json, os, signal, sys, time, uuid
+    from pathlib import Path
+    import mnemonic as mn
+
+    def cell(seed, folder):
+        note = Path(folder) / f"{seed}-{uuid.uuid4()}"
+        fatal = Path(folder) / "fatal"
+        if seed == 4 and not fatal.exists():
+            time.sleep(1)  # the other worker has finished something by then
+            fatal.write_text("once")
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
+        note.write_text("finished")
+        return {"v": 2 * seed, "process": os.getpid()}
+
+    def grid(backend, folder):
+        settings = [{"folder": folder}]
+        return mn.run_grid(cell, settings, seeds=range(8), jobs=2, backend=backend)
+
+    def until_done(backend, folder):
+        for _ in range(3):
+            try:
+                return grid(backend, folder)
+            except Exception as error:  # start it again, as one would by hand
+                print(type(error).__name__, file=sys.stderr)
+        raise RuntimeError("three times in vain")
+
+    if __name__ == "__main__":
+        backend, folder = sys.argv[1:]
+        if backend == "dask":
+            from distributed import Client, LocalCluster
+            cluster = LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None
+            )
+            with cluster, Client(cluster):
+                frame = until_done(backend, folder)
+        else:
+            import ray
+            from ray.util.joblib import register_ray
+            ray.init(num_cpus=2, include_dashboard=False)
+            register_ray()
+            frame = until_done(backend, folder)
+            ray.shutdown()
+        print(json.dumps(frame.to_dict("list")))
+"""
+NEEDS = {"dask": "distributed", "ray": "ray"}
+
+
+@pytest.mark.parametrize("backend", NEEDS)
+def test_a_killed_worker_loses_no_finished_cell(backend, tmp_path):
+    if importlib.util.find_spec(NEEDS[backend]) is None:
+        pytest.skip(f"{NEEDS[backend]} is not installed: it is an extra")
+    script, notes = tmp_path / "script.py", tmp_path / "notes"
+    script.write_text(textwrap.dedent(SCRIPT))
+    notes.mkdir()
+    made = subprocess.run(
+        [sys.executable, str(script), backend, str(notes)],
+        env={**os.environ, "MNEMONIC_CACHE": str(tmp_path / "cache")},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    frame = json.loads(made.stdout.splitlines()[-1])
+    assert frame["v"] == [2 * seed for seed in range(8)]
+    assert len(set(frame["process"])) > 1
+    assert (notes / "fatal").exists()
+    finished = Counter(p.name.split("-")[0] for p in notes.glob("*-*"))
+    assert finished == {str(seed): 1 for seed in range(8)}

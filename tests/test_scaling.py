@@ -1,0 +1,110 @@
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+import mnemonic as mn
+from mnemonic import scaling
+from mnemonic.models import seeded
+
+
+class Tied(nn.Module):
+    """One convolution that is used three times."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.again = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Linear(8 * 64, num_classes)
+
+    def forward(self, x):
+        x = self.first(x)
+        for _ in range(3):
+            x = torch.relu(self.again(x))
+        return self.last(x.flatten(1))
+
+
+# The architectures of torchvision, as small as they can be built.
+SMALL = {
+    "residual": partial(models.ResNet, BasicBlock, [1, 1, 1, 1]),
+    "grouped": partial(
+        models.ResNet, Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=4
+    ),
+    "inverted": partial(models.MobileNetV2, width_mult=0.1),
+    "shuffled": partial(models.ShuffleNetV2, [1, 1, 1], [8, 8, 16, 16, 32]),
+    "dense": partial(
+        models.DenseNet, growth_rate=4, block_config=(2, 2), num_init_features=8
+    ),
+    "depthwise": partial(
+        models.ConvNeXt, [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)]
+    ),
+    "windows": partial(
+        models.SwinTransformer, [4, 4], 16, [1, 1], [2, 2], [4, 4],
+        stochastic_depth_prob=0.0,
+    ),
+    "attention": partial(models.VisionTransformer, 32, 8, 1, 2, 16, 32),
+    "tied": Tied,
+}  # fmt: skip
+
+
+def looped_fisher(model, inputs, labels):
+    """The definition: one backward pass a sample."""
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for x, y in zip(inputs.split(1), labels.split(1), strict=True):
+        loss = nn.functional.cross_entropy(model(x), y)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        for summed, g in zip(total.values(), gradients, strict=True):
+            summed += g**2 / len(inputs)
+    return total
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_forgetting_takes_its_step_in_each_architecture(name):
+    with seeded(0):
+        model = SMALL[name](num_classes=3).double().eval()
+    for module in model.modules():  # a scale of 1e-6 would leave nothing to compare
+        if hasattr(module, "layer_scale"):
+            nn.init.ones_(module.layer_scale)
+    images = torch.rand(
+        3, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    codes = mn.MnemonicCodes(images, ("a", "b", "c"), 0, "uniform")
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with warnings.catch_warnings():  # nothing was trained: it knows no code
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = mn.forget(model, codes, [1], strength=mn.Strength(1e-3, 1e-2), sign=1)
+    f_forget = looped_fisher(model, images[1:2], codes.labels[1:2])
+    f_remain = looped_fisher(model, images[::2], codes.labels[::2])
+    after = dict(result.model.named_parameters())
+    assert set(result.layers["layer"]) == set(before)
+    for name, old in before.items():
+        assert torch.equal(dict(model.named_parameters())[name], old)
+        eta = (f_forget[name] + 1e-30) / (f_remain[name] + 1e-30)
+        step = min(1e-3, 1e-2 / float(eta.max())) * eta
+        solid = f_remain[name] > 1e-20  # below it the ratio is that of rounding errors
+        if bool(solid.all()):
+            assert torch.allclose(after[name] - old, step, rtol=1e-4, atol=1e-9)
+
+
+def test_costs_are_counted():
+    row = scaling.costs(seed=0, network="slim-resnet", n_classes=5, side=16)
+    model = mn.build_model("slim-resnet", scaling.blank_data(5, 16))
+    assert row["weights"] == sum(p.numel() for p in model.parameters())
+    assert 0 < row["limit_seconds"] < 60
+    assert 0 < row["seconds"] < 60
+    assert row["finite"]
+
+
+def test_memory_is_the_largest_since_the_reset():
+    before = scaling._largest_memory(reset=True)
+    if before != before:
+        pytest.skip("this system does not count it")
+    block = torch.ones(64, 2**18)  # 64 MiB, touched
+    del block
+    assert 60 < scaling._largest_memory(reset=False) - before < 90
+    assert scaling._largest_memory(reset=True) > 0
+    assert scaling._largest_memory(reset=False) - before < 30
