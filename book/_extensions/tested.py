@@ -46,7 +46,7 @@ def fill(app, docname, source):
     if docname == PAGE:
         source[0], missing = filled(source[0])
         for name in missing:
-            logger.info("the soak has no count %s", name)
+            logger.warning("the record of make soak has no count %s", name)
 
 
 def setup(app):
