@@ -30,6 +30,21 @@ def change(loss: float, lite: pd.DataFrame) -> None:
     done(f"{truth:.1f} points at worst.")
 
 
+def implement(seconds: Callable[..., float]) -> None:
+    """Does it put a straight line through two measured times?"""
+    for (k1, t1), (k2, t2), k in (
+        ((10, 0.5), (100, 3.2), 1000),
+        ((30, 2.0), (300, 2.0), 1000),
+        ((100, 40.0), (10, 4.0), 1),
+    ):
+        found = seconds((k1, t1), (k2, t2), k)
+        attempted(found)
+        truth = t1 + (t2 - t1) * (k - k1) / (k2 - k1)
+        hint = f"{k1} codes in {t1} s and {k2} in {t2} s give {truth:.2f} s for {k}"
+        expect(close(found, truth, 1e-6), hint)
+    done("The slope is the time a code, and what is left at K = 0 is the rest.")
+
+
 def critique(measured: Callable[[int, int], float]) -> None:
     """What share of the remaining classes do images speak for?"""
     attempted(measured)
