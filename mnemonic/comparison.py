@@ -73,6 +73,8 @@ _RESNET = Recipe(epochs=5, batch_size=64, learning_rate=0.05, schedule="cosine")
 _TUNED_ON_5K = {"settings_of": "mnist-5k-resnet"}  # a search takes an hour on two cores
 SETUPS = {
     "smoke": Setup("mnist-5k", "mlp", Recipe(epochs=2, learning_rate=0.1), 0.1),
+    # The fewest steps that learn the codes.
+    "smoke-codes": Setup("mnist-5k", "mlp", Recipe(epochs=10, learning_rate=0.05), 0.1),
     "mnist-5k-mlp": Setup("mnist-5k", "mlp", _SHORT, 0.1),
     "mnist-5k-resnet": Setup("mnist-5k", "slim-resnet", _RESNET, 0.3),
     # 5,486 steps, as many as on the 5,000 images, whose settings it takes over.
