@@ -25,7 +25,7 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov -n 2 --dist loadfile
 
 full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA and a GPU
 	$(BIN)/python -m mnemonic.publish --profile full

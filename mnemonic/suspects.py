@@ -162,7 +162,9 @@ def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module
     return model
 
 
-def audited(seed: int, setup: str, name: str) -> list[dict]:
+def audited(
+    seed: int, setup: str, name: str, references: int = REFERENCES
+) -> list[dict]:
     """All measures of one suspect, beside networks that never knew.
 
     Args:
@@ -170,11 +172,12 @@ def audited(seed: int, setup: str, name: str) -> list[dict]:
         setup: Key of ``comparison.SETUPS``.
         name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew,
             beside the others.
+        references: How many networks that never knew; two or more.
 
     Returns:
         The rows of ``audit``, without ``unit`` and ``n``.
     """
-    line = lineup(setup, seed)
+    line = lineup(setup, seed, references=references)
     never = list(line.never)
     subject = never.pop(seed % len(never)) if name == "retrain" else None
     if subject is None:
