@@ -149,7 +149,7 @@ def test_wrong_input_is_refused(tiny, codes):
     for inputs, labels, message in (
         (x[:0], y[:0], "at least one input"),
         (x, y[:2], "one label for each"),
-        (x, y + 1, r"labels range from 1 to 3; .* 0\.\.2"),
+        (x, y + 1, r"labels range from 1 to 3, .* 0\.\.2"),
         (x[:, :, :3], y, "cannot take inputs"),
         (x * torch.nan, y, "the inputs are NaN"),
         (torch.cat([x[:2], x[2:] * torch.nan]), y, "NaN or infinite for some of the"),
