@@ -145,8 +145,9 @@ PROFILES = {
         seeds=(0,), sweep_seeds=(0,), **_PAPER_MNIST,
     ),
     "quick": Profile(
-        "quick", "mnist-5k", recipe=Recipe(), seeds=(0, 1, 2), sweep_seeds=(0, 1),
-        **_PAPER_MNIST,
+        # As many steps as the paper's 200 epochs, with half the batch: half the time.
+        "quick", "mnist-5k", recipe=Recipe(epochs=100, batch_size=64), seeds=(0, 1, 2),
+        sweep_seeds=(0, 1), **_PAPER_MNIST,
     ),
     "full": Profile(
         "full", "mnist", recipe=Recipe(), seeds=(0, 1, 2), sweep_seeds=(0, 1, 2),

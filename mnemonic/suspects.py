@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mnemonic.audits import Estimate, audit, linear_probes, lira, relearn
+from mnemonic.audits import Estimate, linear_probes, lira, relearn
+from mnemonic.audits.audit import measure
 from mnemonic.audits.outputs import logits_of, part_of
 from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
@@ -175,18 +176,22 @@ def audited(
         references: How many networks that never knew; two or more.
 
     Returns:
-        The rows of ``audit``, without ``unit`` and ``n``.
+        The measures of ``audit``, with ``audit``, ``measure``, ``value``, ``low`` and
+        ``high``. The networks that never knew are not measured here as well: they are
+        suspects of their own.
     """
     line = lineup(setup, seed, references=references)
     never = list(line.never)
     subject = never.pop(seed % len(never)) if name == "retrain" else None
     if subject is None:
         subject = suspect(line, name)
-    table = audit(
-        subject, line.data, line.classes,
-        reference=never, original=line.original, codes=line.codes,
-    )  # fmt: skip
-    return table.drop(columns=["unit", "n"]).to_dict("records")
+    found = measure(
+        subject, never, line.data, line.classes, line.original, line.codes, seed=0
+    )
+    return [
+        {"audit": kind, "measure": what, "value": e.value, "low": e.low, "high": e.high}
+        for (kind, what), e in found.items()
+    ]
 
 
 def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:

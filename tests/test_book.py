@@ -439,6 +439,16 @@ def test_heads_of_tables_are_words(book):
     assert n > 100
 
 
+def test_negative_numbers_in_the_text_have_a_minus(book):
+    glued = [
+        node.get_text()
+        for soup in book.soup.values()
+        for node in soup.select(".pasted-text")
+    ]
+    assert any(text.startswith("−") for text in glued)
+    assert not [text for text in glued if re.match(r"-\d", text)]
+
+
 def test_no_page_offers_to_run_where_the_package_is_not(book):
     for name, soup in book.soup.items():
         for link in soup.find_all("a", href=True):

@@ -121,7 +121,8 @@ def test_mean_and_deviation():
 def test_profiles():
     quick = mn.Profile.named("quick")
     assert quick.load().name == "mnist-5k"
-    assert quick.recipe == mn.Recipe(epochs=200)
+    assert quick.recipe == mn.Recipe(epochs=100, batch_size=64)
+    assert mn.Profile.named("full").recipe == mn.Recipe(epochs=200, batch_size=128)
     assert len(mn.Profile.named("full").seeds) >= 3
     with pytest.raises(ValueError, match="unknown profile 'fast'; choose one of smoke"):
         mn.Profile.named("fast")

@@ -1,11 +1,11 @@
 """The line-up of chapter 8, on networks of two epochs."""
 
-import pandas as pd
 import pytest
 import torch
 
 import mnemonic as mn
 from mnemonic import suspects
+from mnemonic.audits import Estimate
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,15 @@ def test_shadows_tell_the_original_and_not_the_retrained():
 def test_a_retrained_suspect_is_not_its_own_reference(monkeypatch):
     asked = []
 
-    def audit(subject, data, classes, *, reference, original, codes):
-        asked.append((subject, reference))
-        return pd.DataFrame([{"measure": "none", "unit": "%", "n": 1}])
+    def measure(subject, never, data, classes, original, codes, *, seed):
+        asked.append((subject, never))
+        return {("probe", "none"): Estimate(1.0, 0.0, 2.0, "%", 5)}
 
-    monkeypatch.setattr(suspects, "audit", audit)  # which takes half a minute
+    monkeypatch.setattr(suspects, "measure", measure)  # which takes ten seconds
     rows = suspects.audited(1, "smoke", "retrain")
     ((subject, reference),) = asked
-    assert rows == [{"measure": "none"}]
+    row = {"audit": "probe", "measure": "none", "value": 1.0, "low": 0.0, "high": 2.0}
+    assert rows == [row]
     assert len(reference) == suspects.REFERENCES - 1
     weights = subject.state_dict()["3.weight"]
     assert all(not torch.equal(weights, r.state_dict()["3.weight"]) for r in reference)

@@ -29,6 +29,8 @@ REPAIRS = (
         r'<div class="sidebar-primary-item">(\s*<a class="navbar-brand)',
         r'<div class="sidebar-primary-item" role="navigation" aria-label="Home">\1',
     ),
+    # a hyphen before a number that was glued into the text
+    (r'(<span class="pasted-text">)-(?=\d)', r"\1−"),
     # pandas heads its empty corner
     (r'<th class="(blank[^"]*)"\s*>&nbsp;</th>', r'<td class="\1"></td>'),
 )
