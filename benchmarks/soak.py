@@ -1,6 +1,6 @@
 """What happens when things go wrong, at a length that no test suite has time for.
 
-    python benchmarks/soak.py interrupts together sameness damage input long
+    python benchmarks/soak.py interrupts together sameness clean damage input long
 
 Each part named (all by default) does its worst and adds its counts to the recorded
 run ``soak`` in book/results, in place of what it found before. The page book/tested.md
@@ -16,14 +16,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import torch
 from filelock import FileLock
@@ -87,10 +86,6 @@ class Job:
         """Content of each result that is there, by name."""
         return {p.name: p.read_bytes() for p in self.results()}
 
-    def log(self):
-        path = self.folder / "log"
-        return path.read_text().splitlines() if path.exists() else []
-
 
 class Grid(Job):
     """Eight cells that each train a network."""
@@ -105,58 +100,47 @@ class Grid(Job):
     def results(self):
         return sorted((self.folder / "cache" / "cells").glob("*.json"))
 
+    def made(self, said):
+        """How many cells were run, by their own log."""
+        return len((self.folder / "log").read_text().splitlines())
+
     def outcome(self):
         cells = [json.loads(p.read_text()) for p in self.results()]
         return sorted((c["seed"], c["rows"][0]["weights"]) for c in cells)
 
 
 class Build(Job):
-    """Two notebooks that each train a network, built by ``mnemonic.publish``."""
+    """Two chapters of the book in the smoke profile, built by ``mnemonic.publish``."""
 
     n = 2
 
     def __init__(self, folder):
         super().__init__(folder)
-        grid = textwrap.dedent(GRID).partition("if __name__")[0]
-        grid = grid.replace(
-            "signal.signal(signal.SIGINT, signal.default_int_handler)", ""
-        )
-        (folder / "mnemonic").mkdir()
-        for seed in range(self.n):
-            sources = ['profile = "quick"', grid, f"cell({seed}, 'log')"]
-            cells = [
-                nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)
-            ]
-            cells[0]["metadata"]["tags"] = ["parameters"]
-            kernel = {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-            made = nbformat.v4.new_notebook(
-                cells=cells, metadata={"kernelspec": kernel}
-            )
-            path = folder / "notebooks" / f"{seed}.ipynb"
-            path.parent.mkdir(exist_ok=True)
-            nbformat.write(made, path)
-        self.call = ["-c", BUILD, "--profile", "smoke", "--root", str(folder)]
-        self.call += ["--no-render"]
-        # The toy folder must not be taken for the package.
-        self.env["PYTHONSAFEPATH"] = "1"
+        self.call = ["-c", BUILD, "--profile", "smoke", "--root", str(ROOT)]
+        self.call += ["--build", "build", "--no-render", "--only", "01", "02"]
 
     def results(self):
-        return sorted((self.folder / "_build").glob("executed/smoke/[!.]*.ipynb"))
+        return sorted(self.folder.glob("build/executed/smoke/[!.]*.ipynb"))
+
+    def made(self, said):
+        """How many notebooks were run, by what the builds said."""
+        return sum(out.count("running ") for out, _ in said)
 
     def outcome(self):
-        copies = [json.loads(p.read_text()) for p in self.results()]
-        return [
-            [
-                (c["source"], c.get("outputs"))
-                for c in copy["cells"]
-                if c["id"][0] == "c"
-            ]
-            for copy in copies
-        ]
+        return [shown(path) for path in self.results()]
+
+
+def shown(path):
+    """What the code cells of an executed notebook show, pictures too, bit for bit."""
+    found = []
+    for cell in json.loads(path.read_text())["cells"]:
+        if "injected-parameters" not in cell["metadata"].get("tags", []):
+            for output in cell.get("outputs", []):
+                if output.get("name") != "stderr":  # bars, where they are shown
+                    output.pop("execution_count", None)
+                    found.append((cell["id"], output))
+    require(found, f"{path.name} shows nothing")
+    return found
 
 
 def undisturbed(job):
@@ -171,6 +155,8 @@ def undisturbed(job):
 def interrupted(kind, folder, kills, seed=0):
     """Kill a job so many times, at random moments, and compare the end results."""
     rng = random.Random(seed)
+    hows = [(signal.SIGKILL, signal.SIGINT)[i % 2] for i in range(kills)]
+    rng.shuffle(hows)
     expected, seconds = undisturbed(kind(folder / "undisturbed"))
     done, survived, counts = 0, 0, Counter(rounds=0, kept=0)
     while done < kills:
@@ -179,15 +165,14 @@ def interrupted(kind, folder, kills, seed=0):
         before = {}
         while True:
             process = job.start()
-            how = rng.choice([signal.SIGKILL, signal.SIGINT])
             killed = False
             if done < kills:
                 try:
                     process.communicate(timeout=rng.uniform(0, 1.1 * seconds))
                 except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, how)
+                    os.killpg(process.pid, hows[done])
+                    counts[hows[done].name] += 1
                     done, killed = done + 1, True
-                    counts[how.name] += 1
             out, err = process.communicate()
             after = job.finished()
             for name, content in before.items():
@@ -208,10 +193,11 @@ def two_at_once(kind, folder):
     expected, _ = undisturbed(kind(folder / "alone"))
     job = kind(folder / "both")
     processes = [job.start() for _ in range(2)]
-    said = [p.communicate() for p in processes]
+    with ThreadPoolExecutor() as pool:  # both are read at once, so that neither waits
+        said = list(pool.map(lambda p: p.communicate(), processes))
     require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
     require(job.outcome() == expected, "another result than alone")
-    return {"pieces": job.n, "runs": len(job.log())}
+    return {"pieces": job.n, "runs": job.made(said)}
 
 
 def interrupts(options, folder):
@@ -261,7 +247,25 @@ def sameness(options, folder):
     pairs = zip(weights["first"], weights["two"], strict=True)
     apart = max(float((a - b).abs().max()) for a, b in pairs)
     found = {"same": 1, "threads_same": int(said["first"] == said["two"])}
-    return {**found, "threads_apart": apart, **operations()}
+    plain = plain_jupyter(folder)
+    return {**found, "threads_apart": apart, **operations(), "plain/outputs": plain}
+
+
+def plain_jupyter(folder):
+    """Run a chapter by papermill and by plain Jupyter; count the outputs, all alike."""
+    job = Build(folder / "papermill")
+    undisturbed(job)
+    copy = job.results()[-1]
+    source = (ROOT / "notebooks" / copy.name).read_text()
+    require('profile = \\"quick\\"' in source, "the parameters cell has changed")
+    plain = folder / copy.name
+    plain.write_text(source.replace('profile = \\"quick\\"', 'profile = \\"smoke\\"'))
+    env = {**job.env, "MNEMONIC_CACHE": str(folder / "plain")}
+    call = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute"]
+    call += ["--inplace", str(plain)]
+    subprocess.run(call, cwd=folder, env=env, check=True, capture_output=True)
+    require(shown(plain) == shown(copy), "papermill and plain Jupyter differ")
+    return len(shown(copy))
 
 
 def operations():
@@ -360,10 +364,43 @@ def long_run(options, folder):
     }  # fmt: skip
 
 
+PATH = f"/usr/sbin:{os.defpath}"
+# A network of its own, with nothing but the loopback that Jupyter's kernels talk over.
+ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c"]
+ALONE += ['ip link set lo up && "$@"', "-"]
+
+
+def clean(options, folder):
+    """Build a fresh clone, with an empty home, no cache, and no network."""
+    clone, home = folder / "clone", folder / "home"
+    home.mkdir()
+    git = ["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)]
+    subprocess.run(git, check=True)
+    (clone / ".venv").symlink_to(Path(sys.prefix))  # what is set up before the cut
+    # The environment is that of another checkout, whose package must not be found.
+    env = {"HOME": str(home), "PATH": PATH, "PYTHONPATH": str(clone)}
+    env |= {n: v for n, v in os.environ.items() if n.startswith("OMP_")}
+    alone = subprocess.run([*ALONE, "ip", "route"], env=env, capture_output=True)
+    require(alone.returncode == 0 and not alone.stdout, "the network cannot be cut")
+    publish = ".venv/bin/python -m mnemonic.publish --profile smoke"
+    make = ["make", "-o", ".venv/.ready", "book", f"PUBLISH={publish}"]
+    done = subprocess.run(
+        [*ALONE, *make], cwd=clone, env=env, capture_output=True, text=True
+    )
+    require(done.returncode == 0, f"the build failed: {done.stdout}{done.stderr}")
+    require(not done.stderr, done.stderr)
+    pages = list((clone / "_build" / "html").rglob("*.html"))
+    status = ["git", "-C", str(clone), "status", "--porcelain"]
+    changed = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    require(changed in ("", "?? .venv\n"), f"files of the clone changed: {changed}")
+    return {"chapters": done.stdout.count("  done in "), "pages": len(pages)}
+
+
 PARTS = {
     "interrupts": interrupts,
     "together": together,
     "sameness": sameness,
+    "clean": clean,
     "damage": damage,
     "input": bad_input,
     "long": long_run,
