@@ -230,18 +230,23 @@ print(digest(dict(model.state_dict())), digest(dict(result.model.state_dict())))
 """
 
 
+def trained_anew(folder, name, threads=1):
+    """Train in a new process with a cache of its own: digests, and the weights."""
+    env = {**os.environ, "MNEMONIC_CACHE": str(folder / name)}
+    env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    file = folder / f"{name}.pt"
+    said = subprocess.run(
+        [sys.executable, "-c", SAME, str(threads), str(file)], env=env, check=True,
+        capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    return said, torch.load(file, weights_only=True)
+
+
 def sameness(options, folder):
     """Train mnist-5k and forget, in new processes with caches of their own."""
     said, weights = {}, {}
     for name, threads in (("first", 1), ("again", 1), ("two", 2), ("two again", 2)):
-        env = {**os.environ, "MNEMONIC_CACHE": str(folder / name)}
-        env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
-        file = folder / f"{name}.pt"
-        said[name] = subprocess.run(
-            [sys.executable, "-c", SAME, str(threads), str(file)], env=env, check=True,
-            capture_output=True, text=True,
-        ).stdout.split()  # fmt: skip
-        weights[name] = torch.load(file, weights_only=True)
+        said[name], weights[name] = trained_anew(folder, name, threads)
     require(said["first"] == said["again"], "one thread: two runs differ")
     require(said["two"] == said["two again"], "two threads: two runs differ")
     pairs = zip(weights["first"], weights["two"], strict=True)
