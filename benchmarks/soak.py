@@ -1,6 +1,7 @@
 """What happens when things go wrong, at a length that no test suite has time for.
 
-    python benchmarks/soak.py interrupts together sameness clean damage input long
+    python benchmarks/soak.py
+    python benchmarks/soak.py together "kills of a grid" long
 
 Each part named (all by default) does its worst and adds its counts to the recorded
 run ``soak`` in book/results, in place of what it found before. The page book/tested.md
@@ -200,12 +201,12 @@ def two_at_once(kind, folder):
     return {"pieces": job.n, "runs": job.made(said)}
 
 
-def interrupts(options, folder):
-    grids = interrupted(Grid, folder / "grid", options.kills * 4 // 5)
-    builds = interrupted(Build, folder / "build", options.kills - grids["kills"])
-    rows = {f"grid/{k}": v for k, v in grids.items()}
-    rows |= {f"build/{k}": v for k, v in builds.items()}
-    return {"kills": grids["kills"] + builds["kills"], **rows}
+def kills_of_grid(options, folder):
+    return interrupted(Grid, folder / "grid", options.kills - options.kills // 6)
+
+
+def kills_of_build(options, folder):
+    return interrupted(Build, folder / "build", options.kills // 6)
 
 
 def together(options, folder):
@@ -402,7 +403,8 @@ def clean(options, folder):
 
 
 PARTS = {
-    "interrupts": interrupts,
+    "kills of a grid": kills_of_grid,
+    "kills of a build": kills_of_build,
     "together": together,
     "sameness": sameness,
     "clean": clean,
