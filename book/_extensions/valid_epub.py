@@ -70,9 +70,11 @@ class ValidEpub(Epub3Builder):
 
         def declared(item):
             page = Path(self.outdir) / item["page"]
-            has = page.is_file() and "<math" in page.read_text(encoding="utf-8")
+            text = page.read_text(encoding="utf-8") if page.is_file() else ""
+            tags = {"mathml": "<math", "svg": "<svg"}
+            has = " ".join(name for name, tag in tags.items() if tag in text)
             said = item.group()
-            return said.replace("<item ", '<item properties="mathml" ') if has else said
+            return said.replace("<item ", f'<item properties="{has}" ') if has else said
 
         text = path.read_text(encoding="utf-8")
         pattern = r'<item id="[^"]+" href="(?P<page>[^"]+\.xhtml)"[^>]*>'
