@@ -8,12 +8,16 @@ PAGES := _build/singlehtml
 PDF := _build/forgetting-in-one-shot.pdf
 ZIP := _build/forgetting-in-one-shot.zip
 PUBLISH := $(BIN)/python -m mnemonic.publish --profile quick
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# make LOCKED=1 sets up the versions of requirements.lock, for the published book.
+INSTALL := $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && \
+  $(PIP) --no-deps --no-build-isolation -e .,$(PIP) -e '.[book,test]')
 
 # Waiting threads sleep: on a busy machine, spinning ones slow each other down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test full bench soak pdf epub zip slides student clean
+.PHONY: help book test full bench soak lock pdf epub zip slides student clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +40,16 @@ bench: $(READY) ## Measure how long forgetting takes, and the Fisher beside its 
 
 soak: $(READY) ## Kill, spoil and tire book and package for an hour; record the counts
 	$(BIN)/python benchmarks/soak.py
+
+lock: $(READY) ## Write requirements.lock: the versions in .venv, with hashes; wants uv
+	@command -v uv >/dev/null || { echo "The lock file is written by uv, which is not" \
+	  "here: python3 -m pip install uv" >&2; exit 1; }
+	@mkdir -p _build && $(BIN)/python -m pip freeze --exclude-editable | \
+	  sed 's/+[a-z0-9.]*$$//' >_build/versions.txt # local builds have no public hash
+	uv pip compile -q pyproject.toml --extra book --extra test \
+	  --constraint _build/versions.txt --python $(BIN)/python \
+	  --python-platform x86_64-unknown-linux-gnu --generate-hashes --no-header \
+	  --no-annotate -o requirements.lock
 
 pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
 	@test -n "$(CHROMIUM)" || { echo "The PDF is printed with Chromium, which is not here." \
@@ -79,5 +93,5 @@ $(READY): pyproject.toml
 	  "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; \
 	echo "setting up .venv: some minutes, and several GB (PyTorch) …"; \
 	$(PYTHON) -m venv .venv && \
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[book,test]' && \
+	$(INSTALL) && \
 	touch $@

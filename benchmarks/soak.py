@@ -1,6 +1,7 @@
 """What happens when things go wrong, at a length that no test suite has time for.
 
-    python benchmarks/soak.py interrupts together sameness damage input long
+    python benchmarks/soak.py
+    python benchmarks/soak.py together "kills of a grid" long
 
 Each part named (all by default) does its worst and adds its counts to the recorded
 run ``soak`` in book/results, in place of what it found before. The page book/tested.md
@@ -16,16 +17,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import torch
+from filelock import FileLock
 
 import mnemonic as mn
 from mnemonic import results
@@ -86,10 +87,6 @@ class Job:
         """Content of each result that is there, by name."""
         return {p.name: p.read_bytes() for p in self.results()}
 
-    def log(self):
-        path = self.folder / "log"
-        return path.read_text().splitlines() if path.exists() else []
-
 
 class Grid(Job):
     """Eight cells that each train a network."""
@@ -104,58 +101,47 @@ class Grid(Job):
     def results(self):
         return sorted((self.folder / "cache" / "cells").glob("*.json"))
 
+    def made(self, said):
+        """How many cells were run, by their own log."""
+        return len((self.folder / "log").read_text().splitlines())
+
     def outcome(self):
         cells = [json.loads(p.read_text()) for p in self.results()]
         return sorted((c["seed"], c["rows"][0]["weights"]) for c in cells)
 
 
 class Build(Job):
-    """Two notebooks that each train a network, built by ``mnemonic.publish``."""
+    """Two chapters of the book in the smoke profile, built by ``mnemonic.publish``."""
 
     n = 2
 
     def __init__(self, folder):
         super().__init__(folder)
-        grid = textwrap.dedent(GRID).partition("if __name__")[0]
-        grid = grid.replace(
-            "signal.signal(signal.SIGINT, signal.default_int_handler)", ""
-        )
-        (folder / "mnemonic").mkdir()
-        for seed in range(self.n):
-            sources = ['profile = "quick"', grid, f"cell({seed}, 'log')"]
-            cells = [
-                nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)
-            ]
-            cells[0]["metadata"]["tags"] = ["parameters"]
-            kernel = {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-            made = nbformat.v4.new_notebook(
-                cells=cells, metadata={"kernelspec": kernel}
-            )
-            path = folder / "notebooks" / f"{seed}.ipynb"
-            path.parent.mkdir(exist_ok=True)
-            nbformat.write(made, path)
-        self.call = ["-c", BUILD, "--profile", "smoke", "--root", str(folder)]
-        self.call += ["--no-render"]
-        # The toy folder must not be taken for the package.
-        self.env["PYTHONSAFEPATH"] = "1"
+        self.call = ["-c", BUILD, "--profile", "smoke", "--root", str(ROOT)]
+        self.call += ["--build", "build", "--no-render", "--only", "01", "02"]
 
     def results(self):
-        return sorted((self.folder / "_build").glob("executed/smoke/[!.]*.ipynb"))
+        return sorted(self.folder.glob("build/executed/smoke/[!.]*.ipynb"))
+
+    def made(self, said):
+        """How many notebooks were run, by what the builds said."""
+        return sum(out.count("running ") for out, _ in said)
 
     def outcome(self):
-        copies = [json.loads(p.read_text()) for p in self.results()]
-        return [
-            [
-                (c["source"], c.get("outputs"))
-                for c in copy["cells"]
-                if c["id"][0] == "c"
-            ]
-            for copy in copies
-        ]
+        return [shown(path) for path in self.results()]
+
+
+def shown(path):
+    """What the code cells of an executed notebook show, pictures too, bit for bit."""
+    found = []
+    for cell in json.loads(path.read_text())["cells"]:
+        if "injected-parameters" not in cell["metadata"].get("tags", []):
+            for output in cell.get("outputs", []):
+                if output.get("name") != "stderr":  # bars, where they are shown
+                    output.pop("execution_count", None)
+                    found.append((cell["id"], output))
+    require(found, f"{path.name} shows nothing")
+    return found
 
 
 def undisturbed(job):
@@ -170,6 +156,8 @@ def undisturbed(job):
 def interrupted(kind, folder, kills, seed=0):
     """Kill a job so many times, at random moments, and compare the end results."""
     rng = random.Random(seed)
+    hows = [(signal.SIGKILL, signal.SIGINT)[i % 2] for i in range(kills)]
+    rng.shuffle(hows)
     expected, seconds = undisturbed(kind(folder / "undisturbed"))
     done, survived, counts = 0, 0, Counter(rounds=0, kept=0)
     while done < kills:
@@ -178,15 +166,14 @@ def interrupted(kind, folder, kills, seed=0):
         before = {}
         while True:
             process = job.start()
-            how = rng.choice([signal.SIGKILL, signal.SIGINT])
             killed = False
             if done < kills:
                 try:
                     process.communicate(timeout=rng.uniform(0, 1.1 * seconds))
                 except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, how)
+                    os.killpg(process.pid, hows[done])
+                    counts[hows[done].name] += 1
                     done, killed = done + 1, True
-                    counts[how.name] += 1
             out, err = process.communicate()
             after = job.finished()
             for name, content in before.items():
@@ -207,18 +194,19 @@ def two_at_once(kind, folder):
     expected, _ = undisturbed(kind(folder / "alone"))
     job = kind(folder / "both")
     processes = [job.start() for _ in range(2)]
-    said = [p.communicate() for p in processes]
+    with ThreadPoolExecutor() as pool:  # both are read at once, so that neither waits
+        said = list(pool.map(lambda p: p.communicate(), processes))
     require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
     require(job.outcome() == expected, "another result than alone")
-    return {"pieces": job.n, "runs": len(job.log())}
+    return {"pieces": job.n, "runs": job.made(said)}
 
 
-def interrupts(options, folder):
-    grids = interrupted(Grid, folder / "grid", options.kills * 4 // 5)
-    builds = interrupted(Build, folder / "build", options.kills - grids["kills"])
-    rows = {f"grid/{k}": v for k, v in grids.items()}
-    rows |= {f"build/{k}": v for k, v in builds.items()}
-    return {"kills": grids["kills"] + builds["kills"], **rows}
+def kills_of_grid(options, folder):
+    return interrupted(Grid, folder / "grid", options.kills - options.kills // 6)
+
+
+def kills_of_build(options, folder):
+    return interrupted(Build, folder / "build", options.kills // 6)
 
 
 def together(options, folder):
@@ -243,24 +231,47 @@ print(digest(dict(model.state_dict())), digest(dict(result.model.state_dict())))
 """
 
 
+def trained_anew(folder, name, threads=1):
+    """Train in a new process with a cache of its own: digests, and the weights."""
+    env = {**os.environ, "MNEMONIC_CACHE": str(folder / name)}
+    env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    file = folder / f"{name}.pt"
+    said = subprocess.run(
+        [sys.executable, "-c", SAME, str(threads), str(file)], env=env, check=True,
+        capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    return said, torch.load(file, weights_only=True)
+
+
 def sameness(options, folder):
     """Train mnist-5k and forget, in new processes with caches of their own."""
     said, weights = {}, {}
     for name, threads in (("first", 1), ("again", 1), ("two", 2), ("two again", 2)):
-        env = {**os.environ, "MNEMONIC_CACHE": str(folder / name)}
-        env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
-        file = folder / f"{name}.pt"
-        said[name] = subprocess.run(
-            [sys.executable, "-c", SAME, str(threads), str(file)], env=env, check=True,
-            capture_output=True, text=True,
-        ).stdout.split()  # fmt: skip
-        weights[name] = torch.load(file, weights_only=True)
+        said[name], weights[name] = trained_anew(folder, name, threads)
     require(said["first"] == said["again"], "one thread: two runs differ")
     require(said["two"] == said["two again"], "two threads: two runs differ")
     pairs = zip(weights["first"], weights["two"], strict=True)
     apart = max(float((a - b).abs().max()) for a, b in pairs)
     found = {"same": 1, "threads_same": int(said["first"] == said["two"])}
-    return {**found, "threads_apart": apart, **operations()}
+    plain = plain_jupyter(folder)
+    return {**found, "threads_apart": apart, **operations(), "plain/outputs": plain}
+
+
+def plain_jupyter(folder):
+    """Run a chapter by papermill and by plain Jupyter; count the outputs, all alike."""
+    job = Build(folder / "papermill")
+    undisturbed(job)
+    copy = job.results()[-1]
+    source = (ROOT / "notebooks" / copy.name).read_text()
+    require('profile = \\"quick\\"' in source, "the parameters cell has changed")
+    plain = folder / copy.name
+    plain.write_text(source.replace('profile = \\"quick\\"', 'profile = \\"smoke\\"'))
+    env = {**job.env, "MNEMONIC_CACHE": str(folder / "plain")}
+    call = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute"]
+    call += ["--inplace", str(plain)]
+    subprocess.run(call, cwd=folder, env=env, check=True, capture_output=True)
+    require(shown(plain) == shown(copy), "papermill and plain Jupyter differ")
+    return len(shown(copy))
 
 
 def operations():
@@ -330,14 +341,12 @@ def long_run(options, folder):
     profile = mn.Profile.named("smoke")
     data = profile.load()
     retrained = mn.build_model("mlp", data, seed=99)
-    recipe = mn.Recipe(epochs=2, learning_rate=0.05)
-    mn.train(retrained, data.without([3]), recipe=recipe, seed=99, progress=False)
+    kept = data.without([3])
+    mn.train(retrained, kept, recipe=profile.recipe, seed=99, progress=False)
     started, samples = time.monotonic(), []
     while time.monotonic() - started < 60 * options.minutes:
         seed = len(samples)
-        codes = mn.MnemonicCodes.draw(data, seed=seed)
-        model = mn.build_model("mlp", data, seed=seed)
-        mn.train(model, data, recipe=recipe, codes=codes, t_mix=0.3, progress=False)
+        model, codes = profile.trained(data, seed)  # to the cache, under a lock
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             result = mn.forget(model, codes, [3])
@@ -347,13 +356,12 @@ def long_run(options, folder):
         samples.append((pages * resource.getpagesize() / 2**20, files))
     require(len(samples) >= 4, "too short for one round; give more --minutes")
     frame = pd.DataFrame(samples, columns=["megabytes", "files"])
-    half = len(frame) // 2  # the first rounds fill the caches of torch and joblib
-    early, late = (
-        frame[half // 2 : half + 1].median(),
-        frame[-(half // 2) - 1 :].median(),
-    )
+    # The first quarter fills the caches of torch: the second is compared with the last.
+    quarter = len(frame) // 4
+    early = frame[quarter : 2 * quarter].median()
+    late = frame[-quarter:].median()
     growth = 100 * (late["megabytes"] / early["megabytes"] - 1)
-    require(growth <= 2, f"memory grew by {growth:.1f} %")
+    require(abs(growth) <= 2, f"memory changed by {growth:.1f} %")
     require(late["files"] <= early["files"], "files were left open")
     return {
         "minutes": (time.monotonic() - started) / 60, "rounds": len(frame),
@@ -362,10 +370,44 @@ def long_run(options, folder):
     }  # fmt: skip
 
 
+PATH = f"/usr/sbin:{os.defpath}"
+# A network of its own, with nothing but the loopback that Jupyter's kernels talk over.
+ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c"]
+ALONE += ['ip link set lo up && "$@"', "-"]
+
+
+def clean(options, folder):
+    """Build a fresh clone, with an empty home, no cache, and no network."""
+    clone, home = folder / "clone", folder / "home"
+    home.mkdir()
+    git = ["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)]
+    subprocess.run(git, check=True)
+    (clone / ".venv").symlink_to(Path(sys.prefix))  # what is set up before the cut
+    # The environment is that of another checkout, whose package must not be found.
+    env = {"HOME": str(home), "PATH": PATH, "PYTHONPATH": str(clone)}
+    env |= {n: v for n, v in os.environ.items() if n.startswith("OMP_")}
+    alone = subprocess.run([*ALONE, "ip", "route"], env=env, capture_output=True)
+    require(alone.returncode == 0 and not alone.stdout, "the network cannot be cut")
+    publish = ".venv/bin/python -m mnemonic.publish --profile smoke"
+    make = ["make", "-o", ".venv/.ready", "book", f"PUBLISH={publish}"]
+    done = subprocess.run(
+        [*ALONE, *make], cwd=clone, env=env, capture_output=True, text=True
+    )
+    require(done.returncode == 0, f"the build failed: {done.stdout}{done.stderr}")
+    require(not done.stderr, done.stderr)
+    pages = list((clone / "_build" / "html").rglob("*.html"))
+    status = ["git", "-C", str(clone), "status", "--porcelain"]
+    changed = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    require(changed in ("", "?? .venv\n"), f"files of the clone changed: {changed}")
+    return {"chapters": done.stdout.count("  done in "), "pages": len(pages)}
+
+
 PARTS = {
-    "interrupts": interrupts,
+    "kills of a grid": kills_of_grid,
+    "kills of a build": kills_of_build,
     "together": together,
     "sameness": sameness,
+    "clean": clean,
     "damage": damage,
     "input": bad_input,
     "long": long_run,
@@ -397,14 +439,16 @@ def keep(name, found, seconds):
         seconds=round(seconds, 1), date=facts["date"], commit=facts["commit"],
         device=facts["device"], torch=facts["torch"],
     )  # fmt: skip
-    try:
-        before, _ = results.recorded("soak")
-    except FileNotFoundError:
-        before = rows[:0]
-    frame = pd.concat([before[before["part"] != name], rows], ignore_index=True)
     about = "kills, damage, wrong input and long runs that book and package were put to"
-    total = frame.drop_duplicates("part")["seconds"].sum()
-    results.record("soak", frame, about=about, seconds=float(total))
+    with FileLock(Path(tempfile.gettempdir()) / "mnemonic-soak.lock"):
+        try:
+            before, _ = results.recorded("soak")
+        except FileNotFoundError:
+            before = rows[:0]
+        before = before[before["part"] != name]
+        frame = pd.concat([before, rows], ignore_index=True)
+        total = frame.drop_duplicates("part")["seconds"].sum()
+        results.record("soak", frame, about=about, seconds=float(total))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import mnemonic as mn
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-TARGETS = {"help", "book", "test", "full", "bench", "soak", "clean"}
+TARGETS = {"help", "book", "test", "full", "bench", "soak", "lock", "clean"}
 TARGETS |= {"pdf", "epub", "zip", "slides", "student"}
 
 
@@ -199,6 +200,31 @@ def test_set_up_happens_once_and_again_when_versions_change(fresh, tmp_path):
     os.utime(tmp_path / "pyproject.toml", (ready.st_atime, ready.st_mtime + 1))
     done, log = fresh("book")
     assert "pip install" in log
+
+
+def test_published_book_is_set_up_from_the_lock(fresh):
+    done, log = fresh("full", "LOCKED=1")
+    assert done.returncode == 0, done.stderr
+    locked, package = re.findall(r"^-m pip install (.*)$", log, flags=re.M)
+    assert "--require-hashes -r requirements.lock" in locked
+    assert "--no-deps --no-build-isolation -e ." in package
+    assert "[book" not in log
+    assert "make full LOCKED=1" in read(".github/workflows/book.yml")
+
+
+def test_lock_has_each_dependency_within_its_bounds_and_with_its_hash(project):
+    text = read("requirements.lock")
+    blocks = re.split(r"\n(?=\S)", text.strip())
+    versions = {}
+    for block in blocks:
+        name, version = re.match(r"([\w.-]+)==(\S+)", block).groups()
+        versions[name] = version
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", block), name
+    extras = project["optional-dependencies"]
+    for line in project["dependencies"] + extras["book"] + extras["test"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(versions[wanted.name]), line
+    assert "setuptools" in versions  # which builds the package
 
 
 @pytest.mark.parametrize(

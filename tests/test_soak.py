@@ -1,9 +1,13 @@
 """The soak at a length for every day: make soak has the long one."""
 
 import importlib.util
+import json
+import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +33,46 @@ def test_grid_survives_kills(soak, tmp_path):
 def test_two_grids_at_once_share_the_work(soak, tmp_path):
     found = soak.two_at_once(soak.Grid, tmp_path)
     assert found["runs"] == found["pieces"]
+
+
+def test_mnist_5k_in_two_new_processes_gives_the_same_bits(soak, tmp_path):
+    first, weights = soak.trained_anew(tmp_path, "first")
+    again, others = soak.trained_anew(tmp_path, "again")
+    assert len(set(first)) == 2  # before forgetting, and after
+    assert first == again
+    assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
+
+
+def test_kills_are_of_both_kinds(soak, tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(soak.os, "killpg", lambda pid, how: sent.append(how))
+    monkeypatch.setattr(soak, "undisturbed", lambda job: ([], 0.0))
+
+    class Idle(soak.Job):
+        call = ("-c", "import time; time.sleep(0.5)")
+
+        def results(self):
+            return []
+
+        def outcome(self):
+            return []
+
+    found = soak.interrupted(Idle, tmp_path, kills=6)
+    assert Counter(sent) == {signal.SIGKILL: 3, signal.SIGINT: 3}
+    assert (found["SIGKILL"], found["SIGINT"]) == (3, 3)
+
+
+def test_outputs_are_compared_bit_for_bit(soak, tmp_path):
+    def notebook(text):
+        output = {"output_type": "stream", "name": "stdout", "text": [text]}
+        bar = {"output_type": "stream", "name": "stderr", "text": ["bar"]}
+        cell = {"id": "a", "metadata": {}, "outputs": [output, bar]}
+        (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [cell, {**cell}]}))
+        return soak.shown(tmp_path / "n.ipynb")
+
+    assert len(notebook("0.1")) == 2
+    assert notebook("0.1") == notebook("0.1")
+    assert notebook("0.1") != notebook("0.10")
 
 
 def test_work_that_is_lost_is_noticed(soak, tmp_path):
