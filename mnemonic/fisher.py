@@ -26,11 +26,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from mnemonic.chunks import in_chunks
+from mnemonic.chunks import Kept, in_chunks
 from mnemonic.models import check_loss, check_outputs, check_trainable, evaluation_mode
 from mnemonic.taps import Taps, Untapped, zeros_like
 
@@ -98,15 +97,8 @@ def diagonal_fisher(
 
 def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
     """Taps of a run on the first sample, and the bytes that it keeps for backward."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     single = Taps(model, 1)
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
+    with Kept() as kept:
         try:
             with single:
                 logits = check_outputs(model, first, gradients=True)
@@ -115,9 +107,7 @@ def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
             single.why_not = "it fails with taps"
     check_loss(model, logits)
     single.finish(logits)
-    for p in model.parameters():
-        kept.pop(p.untyped_storage().data_ptr(), None)
-    return single, sum(kept.values())
+    return single, kept.besides(model)
 
 
 def _tapped(
