@@ -62,18 +62,7 @@ def diagonal_fisher(
             gradients are not finite.
     """
     check_trainable(model)
-    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
-        raise ValueError(
-            f"inputs and labels are {type(inputs).__name__} and "
-            f"{type(labels).__name__}; give two tensors"
-        )
-    if labels.dtype != torch.int64:
-        raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
-    if inputs.ndim == 0 or len(inputs) == 0 or labels.shape != (len(inputs),):
-        raise ValueError(
-            f"inputs of shape {list(inputs.shape)} with labels of shape "
-            f"{list(labels.shape)}; give at least one input and one label for each"
-        )
+    check_samples(inputs, labels)
     with evaluation_mode(model), torch.enable_grad():
         single, n_bytes = _run_of_one(model, inputs[:1])
         n_classes = single.logits.shape[1]
@@ -93,6 +82,30 @@ def diagonal_fisher(
     # Squares are at least 0, and a NaN is passed on as the largest.
     _check_finite(model, all(f.amax().isfinite() for f in total.values()))
     return total
+
+
+def check_samples(inputs: Tensor, labels: Tensor) -> None:
+    """Make sure that there are inputs ``[N, ...]`` and class indices ``[N]``.
+
+    Args:
+        inputs: At least one.
+        labels: One for each.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
+        raise ValueError(
+            f"inputs and labels are {type(inputs).__name__} and "
+            f"{type(labels).__name__}; give two tensors"
+        )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
+    if inputs.ndim == 0 or len(inputs) == 0 or labels.shape != (len(inputs),):
+        raise ValueError(
+            f"inputs of shape {list(inputs.shape)} with labels of shape "
+            f"{list(labels.shape)}; give at least one input and one label for each"
+        )
 
 
 def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:

@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 from mnemonic.checks import checked_classes, checked_number
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.fisher import diagonal_fisher
+from mnemonic.fisher import check_samples, diagonal_fisher
 from mnemonic.models import check_outputs, device_of, synchronise
 from mnemonic.strengths import (
     GRID,
@@ -174,11 +174,7 @@ def forget_from_data(
         ValueError: If the classes, the samples or the network do not fit.
     """
     device = device_of(model)
-    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
-        raise ValueError(
-            f"inputs and labels are {type(inputs).__name__} and "
-            f"{type(labels).__name__}; give two tensors"
-        )
+    check_samples(inputs, labels)
     inputs, labels = inputs.to(device), labels.to(device)
     n_classes = check_outputs(model, inputs[:2]).shape[1]
     classes = checked_classes(classes, n_classes)
