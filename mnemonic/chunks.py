@@ -12,8 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
+# Where a chunk takes no more, looking up the free memory would take longer than it.
+SMALL_BYTES = 2**24
 # A CPU gains nothing from larger chunks.
 CPU_BYTES = 4 * 2**30
 
@@ -40,8 +43,10 @@ def in_chunks(
         MemoryError: If there is no memory for a single sample.
         RuntimeError: The same, by torch, or whatever ``sums`` raises.
     """
-    n_fit = max(free_bytes(inputs.device) // max(n_bytes, 1), 1)
-    size = -(-len(inputs) // -(-len(inputs) // n_fit))  # chunks of equal size
+    size = len(inputs)
+    if size * n_bytes > SMALL_BYTES:
+        n_fit = max(free_bytes(inputs.device) // n_bytes, 1)
+        size = -(-size // -(-size // n_fit))  # chunks of equal size
     total: dict[str, Tensor] = {}
     start = 0
     while start < len(inputs):
@@ -57,6 +62,28 @@ def in_chunks(
             total[name] = total[name].add_(value) if name in total else value
         start += size
     return total
+
+
+class Kept(saved_tensors_hooks):
+    """While active, counts the bytes that a forward pass keeps for backward."""
+
+    def __init__(self):
+        self._bytes: dict[int, int] = {}  # by address
+        super().__init__(self._pack, lambda tensor: tensor)
+
+    def __enter__(self) -> Kept:
+        super().__enter__()
+        return self
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        self._bytes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def besides(self, model: nn.Module) -> int:
+        """Bytes, without those of the network's weights."""
+        weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        return sum(n for at, n in self._bytes.items() if at not in weights)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -26,11 +26,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from mnemonic.chunks import in_chunks
+from mnemonic.chunks import Kept, in_chunks
 from mnemonic.models import check_loss, check_outputs, check_trainable, evaluation_mode
 from mnemonic.taps import Taps, Untapped, zeros_like
 
@@ -63,18 +62,7 @@ def diagonal_fisher(
             gradients are not finite.
     """
     check_trainable(model)
-    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
-        raise ValueError(
-            f"inputs and labels are {type(inputs).__name__} and "
-            f"{type(labels).__name__}; give two tensors"
-        )
-    if labels.dtype != torch.int64:
-        raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
-    if inputs.ndim == 0 or len(inputs) == 0 or labels.shape != (len(inputs),):
-        raise ValueError(
-            f"inputs of shape {list(inputs.shape)} with labels of shape "
-            f"{list(labels.shape)}; give at least one input and one label for each"
-        )
+    check_samples(inputs, labels)
     with evaluation_mode(model), torch.enable_grad():
         single, n_bytes = _run_of_one(model, inputs[:1])
         n_classes = single.logits.shape[1]
@@ -96,17 +84,34 @@ def diagonal_fisher(
     return total
 
 
+def check_samples(inputs: Tensor, labels: Tensor) -> None:
+    """Make sure that there are inputs ``[N, ...]`` and class indices ``[N]``.
+
+    Args:
+        inputs: At least one.
+        labels: One for each.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
+        raise ValueError(
+            f"inputs and labels are {type(inputs).__name__} and "
+            f"{type(labels).__name__}; give two tensors"
+        )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
+    if inputs.ndim == 0 or len(inputs) == 0 or labels.shape != (len(inputs),):
+        raise ValueError(
+            f"inputs of shape {list(inputs.shape)} with labels of shape "
+            f"{list(labels.shape)}; give at least one input and one label for each"
+        )
+
+
 def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
     """Taps of a run on the first sample, and the bytes that it keeps for backward."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     single = Taps(model, 1)
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
+    with Kept() as kept:
         try:
             with single:
                 logits = check_outputs(model, first, gradients=True)
@@ -115,9 +120,7 @@ def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
             single.why_not = "it fails with taps"
     check_loss(model, logits)
     single.finish(logits)
-    for p in model.parameters():
-        kept.pop(p.untyped_storage().data_ptr(), None)
-    return single, sum(kept.values())
+    return single, kept.besides(model)
 
 
 def _tapped(

@@ -32,8 +32,9 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import pandas as pd
 import torch
@@ -41,13 +42,13 @@ from torch import Tensor, nn
 
 from mnemonic.checks import checked_classes, checked_number
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.fisher import diagonal_fisher
+from mnemonic.fisher import check_samples, diagonal_fisher
 from mnemonic.models import check_outputs, device_of, synchronise
 from mnemonic.strengths import (
     GRID,
     Sign,
     Strength,
-    best_row,
+    choose_strength,
     perturbed,
     step_scales,
     try_strengths,
@@ -73,9 +74,6 @@ class Forgotten:
             ``largest_step`` and ``median_step`` of its weights (absolute),
             ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
             number of ``weights``.
-        candidates: One row a setting tried: ``lambda1``, ``lambda2``, ``sign``, and on
-            the codes ``remaining_accuracy`` and ``forgetting_error`` (percent),
-            ``remaining_loss`` and ``forgetting_loss`` (nats).
     """
 
     model: nn.Module
@@ -85,7 +83,17 @@ class Forgotten:
     seconds: float
     forgets_codes: bool
     layers: pd.DataFrame
-    candidates: pd.DataFrame
+    _score_all: Callable[[], list[dict[str, float]]] = field(repr=False, compare=False)
+
+    @cached_property
+    def candidates(self) -> pd.DataFrame:
+        """One row a setting, as ``try_strengths`` scores them on the codes.
+
+        Columns: ``lambda1``, ``lambda2``, ``sign``, ``remaining_accuracy`` and
+        ``forgetting_error`` (percent), ``remaining_loss`` and ``forgetting_loss``
+        (nats). Made when it is first asked for: the choice does without most of it.
+        """
+        return pd.DataFrame(self._score_all())
 
 
 def forget(
@@ -166,11 +174,7 @@ def forget_from_data(
         ValueError: If the classes, the samples or the network do not fit.
     """
     device = device_of(model)
-    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
-        raise ValueError(
-            f"inputs and labels are {type(inputs).__name__} and "
-            f"{type(labels).__name__}; give two tensors"
-        )
+    check_samples(inputs, labels)
     inputs, labels = inputs.to(device), labels.to(device)
     n_classes = check_outputs(model, inputs[:2]).shape[1]
     classes = checked_classes(classes, n_classes)
@@ -197,20 +201,25 @@ def _forget(
     synchronise(inputs.device)
     started = time.perf_counter()
     eta = _amplitude(model, inputs, labels, classes)
-    candidates = try_strengths(
-        model,
+    # A copy: candidates may be asked for when the network has been trained on.
+    settings = (
+        copy.deepcopy(model),
         inputs,
         labels,
         classes,
         eta,
-        strengths=GRID if strength is None else [strength],
-        signs=(1, -1) if sign is None else [sign],
+        GRID if strength is None else [strength],
+        (1, -1) if sign is None else [sign],
     )
-    best = best_row(candidates)
+    best = choose_strength(*settings)
     chosen = Strength(best["lambda1"], best["lambda2"])
     scales = step_scales(eta, chosen)
     forgotten = copy.deepcopy(model).eval()
-    forgotten.load_state_dict(perturbed(model, eta, scales, best["sign"]), strict=False)
+    moved = perturbed(model, eta, scales, best["sign"])
+    with torch.no_grad():
+        for name, weights in forgotten.named_parameters():
+            if name in moved:  # one by one: a state dict would want its versions
+                weights.copy_(moved[name])
     synchronise(inputs.device)
     seconds = time.perf_counter() - started
     _warn_of_nothing(eta)
@@ -230,7 +239,7 @@ def _forget(
         seconds=seconds,
         forgets_codes=best["forgetting_error"] == 100,
         layers=_report(model, forgotten, scales),
-        candidates=pd.DataFrame(candidates),
+        _score_all=partial(try_strengths, *settings),
     )
 
 

@@ -26,10 +26,9 @@ from mnemonic.storage import generator_for
 from mnemonic.strengths import (
     GRID,
     Strength,
-    best_row,
+    choose_strength,
     perturbed,
     step_scales,
-    try_strengths,
 )
 from mnemonic.training import Recipe, train
 
@@ -247,8 +246,7 @@ def _forgotten(
     chosen = (codes.images, codes.labels)
     if judge == "validation":
         chosen = (data.validation.pixels, data.validation.labels)
-    tried = try_strengths(model, *chosen, [c], eta, strengths=GRID, signs=(1, -1))
-    best = best_row(tried)
+    best = choose_strength(model, *chosen, [c], eta, strengths=GRID, signs=(1, -1))
     scales = step_scales(eta, Strength(best["lambda1"], best["lambda2"]))
     forgot = nn.Sequential(nn.Flatten(), nn.Linear(*model[1].weight.shape[::-1]))
     forgot.load_state_dict(perturbed(model, eta, scales, best["sign"]))

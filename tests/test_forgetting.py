@@ -12,7 +12,14 @@ from torch import nn
 from torch.nn import functional
 
 import mnemonic as mn
-from mnemonic.strengths import GRID, best_row, perturbed, try_strengths
+from mnemonic import chunks, strengths
+from mnemonic.strengths import (
+    GRID,
+    best_row,
+    choose_strength,
+    perturbed,
+    try_strengths,
+)
 
 
 def by_hand(model, codes, classes, lambda1, lambda2, sign):
@@ -151,6 +158,167 @@ def test_the_choice_is_that_of_networks_perturbed_one_by_one(name, learned):
     for c in range(4):
         result = mn.forget(model, codes, [c])
         assert (result.strength, result.sign) == chosen_by_hand(model, codes, c)
+
+
+def scored_by_hand(model, x, y, classes, weights):
+    """Score and loss of one setting, by loops over the codes in float64."""
+    with torch.no_grad():
+        logits = torch.func.functional_call(model, weights, (x,))
+    if not logits.isfinite().all():
+        return -math.inf, -math.inf
+    right, losses = {True: [], False: []}, {True: [], False: []}
+    for row, c in zip(logits.double(), y.tolist(), strict=True):
+        p = row.softmax(0)
+        others = torch.tensor([k for k in range(len(row)) if k != c])
+        known = c not in classes
+        right[known].append(int(row.argmax()) == c)
+        log = row.log_softmax(0)
+        losses[known].append(-float(log[c] if known else log[others].logsumexp(0)))
+        assert p.sum() == pytest.approx(1)
+    score = 100 * sum(right[True]) / len(right[True])
+    score += 100 - 100 * sum(right[False]) / len(right[False])
+    return round(score, 9), -sum(sum(v) / len(v) for v in losses.values())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    seed=st.integers(0, 10**6),
+    k=st.integers(2, 6),
+    copies=st.integers(1, 4),
+    scale=st.sampled_from([0.1, 1.0, 3.0, 30.0]),
+    apart=st.sampled_from([0, 6, 20]),  # decades between amplitudes
+    data=st.data(),
+)
+def test_the_choice_gives_up_no_setting_that_would_win(
+    seed, k, copies, scale, apart, data
+):
+    generator = torch.Generator().manual_seed(seed)
+    classes = data.draw(st.lists(st.integers(0, k - 1), min_size=1, max_size=k - 1,
+                                 unique=True))  # fmt: skip
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, k)
+    ).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(scale * torch.randn(p.shape, generator=generator))
+    x = torch.rand(k * copies, 1, 3, 3, generator=generator)
+    y = torch.arange(k * copies) % k
+    if data.draw(st.booleans()):  # most of them known, as after training
+        with torch.no_grad():
+            hidden = model[:3](x[:k])
+            model[3].weight.copy_(scale * hidden)
+            model[3].bias.copy_(-scale * hidden.square().sum(1) / 2)
+    eta = {
+        n: 10 ** (apart * (torch.rand(p.shape, generator=generator).double() - 0.5))
+        for n, p in model.named_parameters()
+    }
+    some = data.draw(st.lists(st.sampled_from(GRID), min_size=1, max_size=49))
+    signs = data.draw(st.sampled_from([(1, -1), (1,), (-1,)]))
+    given_all = model, x, y, classes, eta, some, signs
+    rows = try_strengths(*given_all)
+    if not any(math.isfinite(row["remaining_loss"]) for row in rows):
+        with pytest.raises(ValueError, match="every setting tried"):
+            choose_strength(*given_all)
+        return
+    chosen = choose_strength(*given_all)
+    assert chosen == best_row(rows)
+    ranks = {}
+    for strength, sign in itertools.product(some, signs):
+        moved = perturbed(model, eta, mn.step_scales(eta, strength), sign)
+        rank = scored_by_hand(model, x, y, classes, moved)
+        ranks[strength.lambda1, strength.lambda2, sign] = rank
+    score, loss = ranks[chosen["lambda1"], chosen["lambda2"], chosen["sign"]]
+    best_score, best_loss = max(ranks.values())
+    if score != best_score:  # a logit within rounding of another one
+        mine = round(chosen["remaining_accuracy"] + chosen["forgetting_error"], 9)
+        assert mine >= best_score
+    else:
+        assert loss == pytest.approx(best_loss, rel=1e-4, abs=1e-5)
+
+
+def test_the_choice_spares_most_codes(learned, monkeypatch):
+    model, _, codes = learned
+    eta = mn.amplitude(model, codes, [1])
+    given_all = model, codes.images, codes.labels, [1], eta, GRID, (1, -1)
+    seen, inner = [], strengths._code_sums
+
+    def noted(*given):
+        seen.append(len(given[-1]))
+        return inner(*given)
+
+    monkeypatch.setattr(strengths, "_code_sums", noted)
+    rows = try_strengths(*given_all)
+    every = sum(seen)
+    seen.clear()
+    assert choose_strength(*given_all) == best_row(rows)
+    assert sum(seen) < 0.7 * every
+
+
+def test_candidates_are_of_the_network_at_that_time(learned):
+    model, _, codes = learned
+    once, later = (mn.forget(model, codes, [1]) for _ in range(2))
+    now = once.candidates
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    assert later.candidates.equals(now)
+    assert later.candidates is later.candidates
+
+
+@pytest.mark.parametrize("free", [1, 3000, 10**9])
+def test_codes_are_scored_in_chunks(learned, free, monkeypatch):
+    """Whatever fits, and whatever is refused, the scores are the same."""
+    model, data, _ = learned
+    x, y = data.images(data.train)[:40], data.train.labels[:40]
+    eta = {n: torch.rand_like(p).double() for n, p in model.named_parameters()}
+    given_all = model, x, y, [1, 2], eta, GRID[20:30], (1, -1)
+    whole, sizes, inner = try_strengths(*given_all), [], strengths._code_sums
+
+    def small(*given):
+        sizes.append(len(given[-1]))
+        if len(given[-1]) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(*given)
+
+    monkeypatch.setattr(strengths, "_code_sums", small)
+    monkeypatch.setattr(chunks, "SMALL_BYTES", 0)
+    monkeypatch.setattr(chunks, "free_bytes", lambda _: free)
+    for row, expected in zip(try_strengths(*given_all), whole, strict=True):
+        assert row == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert (max(sizes) == 1) == (free == 1)
+    assert (max(sizes) == 20) == (free == 10**9)
+
+
+class Versioned(nn.Linear):
+    """Refuses a state dict without its version, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state, prefix, metadata, *others):
+        if metadata.get("version") != 2:
+            raise ValueError(f"version is {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_layers_that_want_their_version_are_kept(codes):
+    model = nn.Sequential(nn.Flatten(), Versioned(36, 3)).eval()
+    strength = mn.Strength(1e-2, 1.0)
+    result = mn.forget(model, codes, [0], strength=strength, sign=1)
+    eta = mn.amplitude(model, codes, [0])
+    moved = perturbed(model, eta, mn.step_scales(eta, strength), 1)
+    for name, weights in result.model.named_parameters():
+        assert torch.equal(weights, moved[name])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_mnasnet_forgets():
+    from mnemonic.scaling import blank_data
+
+    data = blank_data(3, 32)
+    model, codes = mn.build_model("mnasnet0_5", data), mn.MnemonicCodes.draw(data)
+    result = mn.forget(model, codes, [0], strength=mn.Strength(1e-4, 1.0), sign=1)
+    assert (result.layers["share_moved"] > 0).any()
 
 
 def test_half_precision_forgets_or_says_why_not(learned):

@@ -360,6 +360,7 @@ def test_chunks_of_any_size_give_the_same(way, monkeypatch):
 
     monkeypatch.setattr(module, name, noted)
     monkeypatch.setattr(module, "_looped", None)
+    monkeypatch.setattr(chunks, "SMALL_BYTES", 0)
     for free in (1, 100_000, 10**9):
         monkeypatch.setattr(chunks, "free_bytes", lambda _, free=free: free)
         sizes.clear()

@@ -107,7 +107,15 @@ def distances(
     Returns:
         ``"<whose>-<split>/js"``, ``".../kl"`` and ``".../activation_distance"``, means
         over images and references, which both are resampled for the intervals.
+
+    Raises:
+        ValueError: If there is no reference, or something else does not fit.
     """
+    if not (isinstance(references, Sequence) and len(references)):
+        raise ValueError(
+            f"references are {references!r}; give a list of at least one network that "
+            "was trained without the forget classes, such as [network]"
+        )
     found = {}
     for whose in ("forget", "remaining"):
         for split in ("train", "test"):

@@ -36,6 +36,7 @@ from mnemonic.data import ImageData, checked_data
 from mnemonic.models import check_outputs, device_of
 
 REPLAY_STEPS = 10
+MOST_STEPS = 100_000  # a slip would never end
 SHARES = (0.0, 0.1, 0.3, 0.5)
 
 
@@ -151,7 +152,10 @@ def replay(
         percent.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
-    steps = checked_number("steps", steps, lambda s: s >= 1, "1 or more", whole=True)
+    allowed = f"a whole number from 1 to {MOST_STEPS}"
+    steps = checked_number(
+        "steps", steps, lambda s: 1 <= s <= MOST_STEPS, allowed, whole=True
+    )
     codes = _fitting(codes, data, model)
     start = levelled(model, data, classes)
     found = {}

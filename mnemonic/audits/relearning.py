@@ -44,6 +44,7 @@ from mnemonic.models import (
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
+MOST_DRAWS = 10_000  # beyond, intervals do not change, and a slip would never end
 STEPS = 50
 BATCH_SIZE = 64
 LEARNING_RATE = 0.01  # that of the package's recipe
@@ -226,8 +227,9 @@ def drawn(
         ValueError: If there are not so many images, or a number does not fit.
     """
     labels = data.train.labels.cpu()
-    for name, number in (("samples", samples), ("draws", draws)):
-        checked_number(name, number, lambda n: n >= 1, "1 or more", whole=True)
+    checked_number("samples", samples, lambda n: n >= 1, "1 or more", whole=True)
+    allowed = f"a whole number from 1 to {MOST_DRAWS}"
+    checked_number("draws", draws, lambda n: 1 <= n <= MOST_DRAWS, allowed, whole=True)
     for c in classes:
         there = int((labels == c).sum())
         if there < samples:
