@@ -51,7 +51,7 @@ def table(
             text = formats[column].format(value)
         else:
             text = _number(value, f"{{:z.{digits}f}}")
-        return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+        return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)  # and 1e−05
 
     frame = frame.rename_axis(index=_subscripts, columns=_subscripts)
     if isinstance(frame.index, pd.RangeIndex):

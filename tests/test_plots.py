@@ -388,8 +388,8 @@ def test_table_reads_like_the_text():
     assert {"0.1", "1"} <= {*heads}
     rows = [[td.get_text() for td in tr.find_all("td")] for tr in page.tbody("tr")]
     assert rows == [
-        ["−1.25", "−0.5 ± 0.1", "1000", "1e-03"],
-        ["–", "1e-3", "−2", "−1e-03"],
+        ["−1.25", "−0.5 ± 0.1", "1000", "1e−03"],
+        ["–", "1e−3", "−2", "−1e−03"],
     ]
     assert "dataframe" in page.table["class"]
 
