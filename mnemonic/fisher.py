@@ -64,7 +64,8 @@ def diagonal_fisher(
     check_trainable(model)
     check_samples(inputs, labels)
     with evaluation_mode(model), torch.enable_grad():
-        single, n_bytes = _run_of_one(model, inputs[:1])
+        # A copy: the bytes of a view would count as those of all inputs.
+        single, n_bytes = _run_of_one(model, inputs[:1].clone())
         n_classes = single.logits.shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(

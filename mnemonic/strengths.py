@@ -230,7 +230,7 @@ class _Tried:
         self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
         self.n_forget, self.n_remaining = len(chosen[0]), len(remaining)
         with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
-            model(inputs[:1])
+            model(inputs[:1].clone())  # a view would count as all inputs
         self.n_bytes = kept.besides(model)
 
     def scales(self, strength: Strength, sign: Sign) -> tuple[float, ...]:
@@ -287,7 +287,8 @@ def _code_sums(
     """Sums over codes that are all to be forgotten, or all to be remembered.
 
     Returns:
-        Under one name: how many are misread, their loss, how many logits are not finite.
+        Under one name: how many are misread, their loss, and how many logits are not
+        finite.
     """
     logits = functional_call(model, weights, (inputs,))
     log_p = logits.log_softmax(1)
