@@ -242,7 +242,7 @@ def compare_fishers(
         ValueError: If names or shapes differ.
     """
     for fisher in (estimate, reference):
-        if not (fisher and isinstance(fisher, dict)) or not all(
+        if not (isinstance(fisher, dict) and fisher) or not all(
             isinstance(v, Tensor) and v.numel() for v in fisher.values()
         ):
             raise ValueError(
