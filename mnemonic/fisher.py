@@ -64,7 +64,8 @@ def diagonal_fisher(
     check_trainable(model)
     check_samples(inputs, labels)
     with evaluation_mode(model), torch.enable_grad():
-        single, n_bytes = _run_of_one(model, inputs[:1])
+        # A copy: the bytes of a view would count as those of all inputs.
+        single, n_bytes = _run_of_one(model, inputs[:1].clone())
         n_classes = single.logits.shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
@@ -241,7 +242,7 @@ def compare_fishers(
         ValueError: If names or shapes differ.
     """
     for fisher in (estimate, reference):
-        if not (fisher and isinstance(fisher, dict)) or not all(
+        if not (isinstance(fisher, dict) and fisher) or not all(
             isinstance(v, Tensor) and v.numel() for v in fisher.values()
         ):
             raise ValueError(

@@ -230,7 +230,7 @@ class _Tried:
         self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
         self.n_forget, self.n_remaining = len(chosen[0]), len(remaining)
         with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
-            model(inputs[:1])
+            model(inputs[:1].clone())  # a view would count as all inputs
         self.n_bytes = kept.besides(model)
 
     def scales(self, strength: Strength, sign: Sign) -> tuple[float, ...]:
@@ -244,11 +244,12 @@ class _Tried:
     ) -> dict[str, float] | None:
         """Scores on the codes, or None as soon as they cannot have this rank."""
         weights = self._moved(scales)
-        total = torch.zeros(len(SUMS), dtype=torch.float64)
+        total = torch.zeros(2, 3, dtype=torch.float64)  # to forget, to remember
         for number, (inputs, labels) in enumerate(self.parts):
             sums = partial(_code_sums, self.model, weights, number == 0)
-            total += in_chunks(sums, inputs, labels, self.n_bytes)["sums"].cpu()
-            scores = self._means(dict(zip(SUMS, total.tolist(), strict=True)))
+            found = in_chunks(sums, inputs, labels, self.n_bytes)["sums"]
+            total[min(number, 1)] += found.cpu()
+            scores = self._means(*total.tolist())
             if to_reach is not None and _rank(scores) < to_reach:
                 return None
         return scores
@@ -262,28 +263,18 @@ class _Tried:
                 self.steps[name] = step
         return self.buffers
 
-    def _means(self, sums: dict[str, float]) -> dict[str, float]:
+    def _means(self, forget: list[float], remember: list[float]) -> dict[str, float]:
         """Scores where all codes that were not looked at are right, without a loss."""
-        kept = self.n_remaining - sums["remaining_wrong"]
+        kept = self.n_remaining - remember[0]
         scores = {
             "remaining_accuracy": 100 * (kept / self.n_remaining),
-            "forgetting_error": 100 * (sums["forgotten"] / self.n_forget),
-            "remaining_loss": sums["remaining_loss"] / self.n_remaining,
-            "forgetting_loss": sums["forgetting_loss"] / self.n_forget,
+            "forgetting_error": 100 * (forget[0] / self.n_forget),
+            "remaining_loss": remember[1] / self.n_remaining,
+            "forgetting_loss": forget[1] / self.n_forget,
         }
-        if sums["not_finite"]:  # NaN would pass for forgetting
+        if forget[2] or remember[2]:  # NaN would pass for forgetting
             scores |= {"remaining_loss": math.inf, "forgetting_loss": math.inf}
         return scores
-
-
-# Over codes, by name.
-SUMS = (
-    "forgotten",
-    "remaining_wrong",
-    "forgetting_loss",
-    "remaining_loss",
-    "not_finite",
-)
 
 
 def _code_sums(
@@ -293,18 +284,25 @@ def _code_sums(
     inputs: Tensor,
     labels: Tensor,
 ) -> dict[str, Tensor]:
-    """Sums over codes that are all to be forgotten, or all to be remembered."""
+    """Sums over codes that are all to be forgotten, or all to be remembered.
+
+    Returns:
+        Under one name: how many are misread, their loss, and how many logits are not
+        finite.
+    """
     logits = functional_call(model, weights, (inputs,))
-    wrong = (logits.argmax(1) != labels).sum()
-    losses = functional.cross_entropy(logits, labels, reduction="none")
+    log_p = logits.log_softmax(1)
     if forget:
         # log(1 - p_c) as the log-probability of all other classes together
-        others = logits.scatter(1, labels[:, None], -math.inf)
-        losses = logits.logsumexp(1) - others.logsumexp(1)
-    loss, none = losses.double().sum(), losses.new_zeros((), dtype=torch.float64)
-    counts = [wrong, none, loss, none] if forget else [none, wrong, none, loss]
-    counts.append((~logits.isfinite()).sum())
-    return {"sums": torch.stack([v.double() for v in counts])}
+        losses = -log_p.scatter(1, labels[:, None], -math.inf).logsumexp(1)
+    else:
+        losses = functional.nll_loss(log_p, labels, reduction="none")
+    sums = (
+        (logits.argmax(1) != labels).sum().double(),
+        losses.sum(dtype=torch.float64),
+        (~logits.isfinite()).sum().double(),
+    )
+    return {"sums": torch.stack(sums)}
 
 
 def best_row(rows: list[dict[str, float]]) -> dict[str, float]:

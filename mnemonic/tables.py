@@ -38,7 +38,7 @@ def table(
     digits = checked_number(
         "digits", digits, lambda d: 0 <= d <= 20, "0 … 20", whole=True
     )
-    formats = formats or {}
+    formats = {} if formats is None else formats
     if not isinstance(formats, dict):
         raise ValueError(f"formats is {formats!r}; give one a column, by its name")
 

@@ -325,3 +325,25 @@ def test_anything_may_be_given(name, record_property):
     for outcome in ("tried", "refused"):
         record_property(outcome, counts[outcome])
     assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("forget_from_data", {"labels": torch.tensor(1)}),
+        ("forget_from_data", {"labels": torch.tensor([True, False, True])}),
+        ("forget_from_data", {"inputs": torch.tensor(1)}),
+        ("forget_from_data", {"inputs": torch.zeros(0, 1, 6, 6)}),
+        ("audits.distances", {"references": []}),
+        ("audits.distances", {"references": None}),
+        ("audits.prototype_attack", {"draws": 10**30}),
+        ("audits.relearn", {"draws": 2**63}),
+        ("audits.replay", {"steps": 10**30}),
+        ("compare_fishers", {"estimate": ONE}),
+        ("table", {"formats": ONE}),
+    ],
+)
+def test_what_once_went_wrong(name, changes):
+    function, good = FUNCTIONS[name]
+    with pytest.raises(ValueError, match="give "):
+        function(**{**good, **changes})

@@ -265,7 +265,7 @@ def test_candidates_are_of_the_network_at_that_time(learned):
     assert later.candidates is later.candidates
 
 
-@pytest.mark.parametrize("free", [1, 3000, 10**9])
+@pytest.mark.parametrize("free", [1, 20_000, 10**9])
 def test_codes_are_scored_in_chunks(learned, free, monkeypatch):
     """Whatever fits, and whatever is refused, the scores are the same."""
     model, data, _ = learned
@@ -286,7 +286,7 @@ def test_codes_are_scored_in_chunks(learned, free, monkeypatch):
     for row, expected in zip(try_strengths(*given_all), whole, strict=True):
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-9)
     assert (max(sizes) == 1) == (free == 1)
-    assert (max(sizes) == 20) == (free == 10**9)
+    assert (max(sizes) > 6) == (free == 10**9)
 
 
 class Versioned(nn.Linear):
