@@ -1,12 +1,13 @@
 """How strong the perturbation is, and how the codes choose it.
 
-A setting is a pair (λ1, λ2) and a sign. Every setting of the paper's search grids is
-tried on the codes of all classes; the one with the largest A_R + E_F there wins. With
-one code a class many settings tie, and the tie goes to the smallest loss on the codes:
-cross-entropy of the remaining ones plus -log(1 - p_c) of those to be forgotten. (The
-loss of the remaining codes alone picks the weakest setting that just tips the code
-over, and its class often survives.) No image is looked at: choosing on test data, as is
-often done, would report how well the test data was fitted.
+A setting is a pair (λ1, λ2) and a sign. Of all settings of the paper's search grids the
+one with the largest A_R + E_F on the codes of all classes wins; one that can win no
+more is given up before all codes have been tried on it. With one code a class many
+settings tie, and the tie goes to the smallest loss on the codes: cross-entropy of the
+remaining ones plus -log(1 - p_c) of those to be forgotten. (The loss of the remaining
+codes alone picks the weakest setting that just tips the code over, and its class often
+survives.) No image is looked at: choosing on test data, as is often done, would report
+how well the test data was fitted.
 
 Example:
     >>> Strength(lambda1=1e-3, lambda2=10.0)
