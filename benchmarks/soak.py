@@ -198,8 +198,8 @@ def shown(path):
 
 
 def undisturbed(job):
-    started = time.monotonic()
     process = job.start()
+    started = time.monotonic()  # what a grid imports is done by now
     out, err = process.communicate()
     require(process.returncode == 0, f"the undisturbed run failed: {out}{err}")
     require(len(job.results()) == job.n, "the undisturbed run is not complete")
