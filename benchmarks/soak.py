@@ -420,7 +420,8 @@ def long_run(options, folder):
     early = frame[quarter : 2 * quarter].median()
     late = frame[-quarter:].median()
     growth = 100 * (late["megabytes"] / early["megabytes"] - 1)
-    require(abs(growth) <= 2, f"memory changed by {growth:.1f} %")
+    each = frame["megabytes"].round(1).tolist()
+    require(abs(growth) <= 2, f"memory changed by {growth:.1f} %: {each}")
     require(late["files"] <= early["files"], "files were left open")
     return {
         "minutes": (time.monotonic() - started) / 60, "rounds": len(frame),
