@@ -9,10 +9,12 @@ shows them. A part that finds something wrong stops with an error and records no
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -32,13 +35,12 @@ import mnemonic as mn
 from mnemonic import results
 
 ROOT = Path(__file__).parents[1]
+# It imports once, then forks for each start: what is killed is the work.
 GRID = """
-import signal, sys, time
+import os, signal, sys
 import torch
 import mnemonic as mn
 from mnemonic.storage import digest
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def cell(seed, log):
     torch.manual_seed(0)
@@ -52,9 +54,26 @@ def cell(seed, log):
         file.write(f"{seed}\\n")
     return {"weights": digest(dict(model.state_dict()))}
 
-if __name__ == "__main__":
-    frame = mn.run_grid(cell, [{"log": sys.argv[1]}], seeds=range(8), jobs=1)
+def work():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["MNEMONIC_CACHE"] = "cache"
+    for name, number in (("out", 1), ("err", 2)):
+        os.dup2(os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), number)
+    frame = mn.run_grid(cell, [{"log": "log"}], seeds=range(8), jobs=1)
     print(frame.drop(columns="log").to_csv())
+
+if __name__ == "__main__":
+    for folder in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            os.chdir(folder.strip())
+            break
+        os.setpgid(pid, pid)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    else:
+        sys.exit()
+    work()
 """
 BUILD = """
 import runpy, signal
@@ -88,15 +107,49 @@ class Job:
         return {p.name: p.read_bytes() for p in self.results()}
 
 
+class Forked:
+    """A start of the grid, by a process that has imported what it needs."""
+
+    idle: ClassVar[list] = []  # such processes
+
+    def __init__(self, folder):
+        self.folder, self.returncode = folder, None
+        self.parent = self.idle.pop() if self.idle else self.new_parent()
+        self.parent.stdin.write(f"{folder}\n".encode())
+        self.pid = int(self.parent.stdout.readline())
+
+    def new_parent(self):
+        script = self.folder.parent / "grid.py"
+        script.write_text(GRID)
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            [sys.executable, str(script)], env=env, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def communicate(self, timeout=None):
+        if self.returncode is None:
+            if not select.select([self.parent.stdout], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("grid.py", timeout)
+            self.returncode = int(self.parent.stdout.readline())
+            self.idle.append(self.parent)
+        files = (self.folder / name for name in ("out", "err"))
+        return tuple(f.read_text() if f.exists() else "" for f in files)
+
+    @classmethod
+    def close(cls):
+        while cls.idle:
+            parent = cls.idle.pop()
+            parent.communicate()
+
+
 class Grid(Job):
     """Eight cells that each train a network."""
 
     n = 8
 
-    def __init__(self, folder):
-        super().__init__(folder)
-        (folder / "grid.py").write_text(GRID)
-        self.call = ["grid.py", "log"]
+    def start(self):
+        return Forked(self.folder)
 
     def results(self):
         return sorted((self.folder / "cache" / "cells").glob("*.json"))
@@ -145,8 +198,8 @@ def shown(path):
 
 
 def undisturbed(job):
-    started = time.monotonic()
     process = job.start()
+    started = time.monotonic()  # what a grid imports is done by now
     out, err = process.communicate()
     require(process.returncode == 0, f"the undisturbed run failed: {out}{err}")
     require(len(job.results()) == job.n, "the undisturbed run is not complete")
@@ -155,7 +208,11 @@ def undisturbed(job):
 
 def interrupted(kind, folder, kills, seed=0):
     """Kill a job so many times, at random moments, and compare the end results."""
-    rng = random.Random(seed)
+    with contextlib.closing(Forked):
+        return _interrupted(kind, folder, kills, random.Random(seed))
+
+
+def _interrupted(kind, folder, kills, rng):
     hows = [(signal.SIGKILL, signal.SIGINT)[i % 2] for i in range(kills)]
     rng.shuffle(hows)
     expected, seconds = undisturbed(kind(folder / "undisturbed"))
@@ -171,9 +228,10 @@ def interrupted(kind, folder, kills, seed=0):
                 try:
                     process.communicate(timeout=rng.uniform(0, 1.1 * seconds))
                 except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, hows[done])
-                    counts[hows[done].name] += 1
-                    done, killed = done + 1, True
+                    with contextlib.suppress(ProcessLookupError):  # just ended
+                        os.killpg(process.pid, hows[done])
+                        counts[hows[done].name] += 1
+                        done, killed = done + 1, True
             out, err = process.communicate()
             after = job.finished()
             for name, content in before.items():
@@ -191,11 +249,12 @@ def interrupted(kind, folder, kills, seed=0):
 
 def two_at_once(kind, folder):
     """Start a job twice in one folder: both end right, and the work is done once."""
-    expected, _ = undisturbed(kind(folder / "alone"))
-    job = kind(folder / "both")
-    processes = [job.start() for _ in range(2)]
-    with ThreadPoolExecutor() as pool:  # both are read at once, so that neither waits
-        said = list(pool.map(lambda p: p.communicate(), processes))
+    with contextlib.closing(Forked):
+        expected, _ = undisturbed(kind(folder / "alone"))
+        job = kind(folder / "both")
+        processes = [job.start() for _ in range(2)]
+        with ThreadPoolExecutor() as pool:  # both are read, so that neither waits
+            said = list(pool.map(lambda p: p.communicate(), processes))
     require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
     require(job.outcome() == expected, "another result than alone")
     return {"pieces": job.n, "runs": job.made(said)}
@@ -361,7 +420,8 @@ def long_run(options, folder):
     early = frame[quarter : 2 * quarter].median()
     late = frame[-quarter:].median()
     growth = 100 * (late["megabytes"] / early["megabytes"] - 1)
-    require(abs(growth) <= 2, f"memory changed by {growth:.1f} %")
+    each = frame["megabytes"].round(1).tolist()
+    require(abs(growth) <= 2, f"memory changed by {growth:.1f} %: {each}")
     require(late["files"] <= early["files"], "files were left open")
     return {
         "minutes": (time.monotonic() - started) / 60, "rounds": len(frame),
