@@ -1,6 +1,7 @@
 """Fill the page on the tests with the counts of their last recorded run.
 
-``[[part/measure:format]]`` stands for a count; ``[[runs]]`` for the table of the parts.
+``[[part/measure:format]]`` stands for a count, with the format ``yes`` for yes or no;
+``[[runs]]`` for the table of the parts.
 """
 
 import re
@@ -27,6 +28,8 @@ def filled(text):
         if name not in counts:
             missing.append(name)
             return "(not yet recorded)"
+        if form == "yes":
+            return "yes" if counts[name] else "no"
         return format(counts[name], form or ",.0f")
 
     return PLACE.sub(number, text), missing
