@@ -78,7 +78,7 @@ class Kept(saved_tensors_hooks):
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         self._bytes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself would keep its graph alive for good
 
     def besides(self, model: nn.Module) -> int:
         """Bytes, without those of the network's weights."""

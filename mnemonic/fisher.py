@@ -65,8 +65,8 @@ def diagonal_fisher(
     check_samples(inputs, labels)
     with evaluation_mode(model), torch.enable_grad():
         # A copy: the bytes of a view would count as those of all inputs.
-        single, n_bytes = _run_of_one(model, inputs[:1].clone())
-        n_classes = single.logits.shape[1]
+        single, logits, n_bytes = _run_of_one(model, inputs[:1].clone())
+        n_classes = logits.shape[1]
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
                 f"labels range from {int(labels.min())} to {int(labels.max())}, "
@@ -74,7 +74,7 @@ def diagonal_fisher(
             )
         try:
             if len(inputs) == 1 and not single.why_not:
-                total = single.squares(functional.cross_entropy(single.logits, labels))
+                total = single.squares(functional.cross_entropy(logits, labels))
             else:
                 tapped = partial(_tapped, model, single, len(inputs) ** -0.5)
                 total = in_chunks(tapped, inputs, labels, 3 * n_bytes)
@@ -109,8 +109,8 @@ def check_samples(inputs: Tensor, labels: Tensor) -> None:
         )
 
 
-def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
-    """Taps of a run on the first sample, and the bytes that it keeps for backward."""
+def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, Tensor, int]:
+    """Taps and logits of the first sample, and the bytes it keeps for backward."""
     single = Taps(model, 1)
     with Kept() as kept:
         try:
@@ -121,7 +121,7 @@ def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, int]:
             single.why_not = "it fails with taps"
     check_loss(model, logits)
     single.finish(logits)
-    return single, kept.besides(model)
+    return single, logits, kept.besides(model)
 
 
 def _tapped(

@@ -15,11 +15,19 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from mnemonic.checks import checked_frame, checked_number
+from mnemonic.storage import digest
+
+
+class Table(Styler):
+    """What is shown depends on the content alone: no random id, no address."""
+
+    def __repr__(self) -> str:
+        return self.data.to_string()
 
 
 def table(
     frame: pd.DataFrame, formats: dict[str, str] | None = None, *, digits: int = 1
-) -> Styler:
+) -> Table:
     """Set a table as the book shows it.
 
     Args:
@@ -61,7 +69,7 @@ def table(
         names = [None] * (frame.columns.nlevels - 1) + [frame.index.name]
         frame = frame.set_axis(frame.columns.set_names(names), axis=1)
         frame = frame.rename_axis(index=None)
-    shown = frame.style
+    shown = Table(frame, uuid=digest(frame.to_csv())[:8])
     for column in frame.columns:
         shown.format(lambda value, c=column: written(value, c), subset=[column])
     shown.format_index(_subscripts, axis=0).format_index(_subscripts, axis=1)

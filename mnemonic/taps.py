@@ -115,7 +115,7 @@ class Taps(TorchFunctionMode):
                 are compared with it.
         """
         if self.single is None:
-            self.logits = logits
+            self.logits = logits.detach()  # with its graph, which holds us, for ever
             if others := _weights_below(logits) & self._names.keys():
                 name = self._names[others.pop()]
                 self.why_not = self.why_not or f"{name} is used in other ways as well"

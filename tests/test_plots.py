@@ -371,6 +371,13 @@ def test_map_of_weights_tells_the_asked_decades_apart(ax):
     ax.figure.canvas.draw()
 
 
+def test_the_same_table_is_shown_alike_each_time():
+    shown = [table(pd.DataFrame({"A_R": [v]})) for v in (1.0, 1.0, 2.0)]
+    pages = [(repr(s), s.to_html()) for s in shown]
+    assert pages[0] == pages[1] != pages[2]
+    assert "A_R" in pages[0][0]
+
+
 def test_table_reads_like_the_text():
     frame = pd.DataFrame(
         {

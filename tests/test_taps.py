@@ -1,5 +1,8 @@
 """The batched pass against a loop over samples, in float64."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torchvision
@@ -460,3 +463,15 @@ def test_the_network_is_left_as_it_was(data):
     assert model.training
     assert all((p.grad == 1).all() for p in model.parameters())
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_networks_are_let_go_of(n):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3))
+    held = weakref.ref(model[1].weight)
+    mn.diagonal_fisher(model, torch.rand(n, 1, 2, 2), torch.arange(n))
+    if n > 1:
+        mn.forget_from_data(model, torch.rand(n, 1, 2, 2), torch.arange(n), [1])
+    del model
+    gc.collect()
+    assert held() is None
