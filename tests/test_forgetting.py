@@ -558,3 +558,15 @@ def test_codes_that_the_network_never_knew_are_reported(learned):
     strangers = dataclasses.replace(codes, images=codes.images.roll(1, 0))
     with pytest.warns(RuntimeWarning, match=r"does not know the codes of \[2\]"):
         mn.forget(model, strangers, [2])
+
+
+def test_a_setting_that_overflows_on_the_forgotten_code_alone_does_not_win():
+    model = nn.Linear(1, 3)
+    inputs, labels = torch.tensor([[1e30], [1e-3], [2e-3]]), torch.arange(3)
+    eta = {"weight": torch.ones(3, 1)}
+    strengths = [mn.Strength(1e-3, 1e12), mn.Strength(1e10, 1e12)]  # w · 1e30 overflows
+    given_all = (model, inputs, labels, [0], eta, strengths, (1,))
+    mild, wild = try_strengths(*given_all)
+    assert math.isfinite(mild["remaining_loss"] + mild["forgetting_loss"])
+    assert wild["remaining_loss"] == wild["forgetting_loss"] == math.inf
+    assert choose_strength(*given_all)["lambda1"] == mild["lambda1"]
