@@ -1,9 +1,7 @@
 """Every method on the same networks, data and classes: one row a method and seed.
 
-A setup names data, network and recipe. ``compare`` trains (or fetches) the network that
-a method starts from, lets it forget, and measures before and after on test images.
-Settings of methods are tuned elsewhere (``mnemonic.tuning``) and read from one file a
-setup.
+``compare`` trains (or fetches) the network that a method starts from, lets it forget,
+and measures before and after on test images, in a setup of ``mnemonic.setups``.
 
 Example:
     >>> from mnemonic.experiments import run_grid
@@ -15,12 +13,8 @@ Example:
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 
 import pandas as pd
 from torch import nn
@@ -31,110 +25,9 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.models import build_model
-from mnemonic.sources import load_data
-from mnemonic.splits import first_of_each
+from mnemonic.setups import SETUPS, Setup, settings_for
 from mnemonic.storage import digest
-from mnemonic.training import Recipe, trained_with_history
-
-TUNED = Path(__file__).parent / "baselines" / "tuned"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Data, network and recipe of a comparison.
-
-    Attributes:
-        data_name: What ``load_data`` is given.
-        model_name: What ``build_model`` is given.
-        recipe: How every network is trained.
-        t_mix: Share of codes, where a method trains with codes.
-        classes: To forget.
-        per_class: Training images of each class that are used; all where missing.
-        settings_of: Setup whose tuned settings are used; its own by default.
-    """
-
-    data_name: str
-    model_name: str
-    recipe: Recipe
-    t_mix: float
-    classes: tuple[int, ...] = (3,)
-    per_class: int | None = None
-    settings_of: str | None = None
-
-    def load(self) -> ImageData:
-        """The data, cut to ``per_class`` training images."""
-        return _loaded(self.data_name, self.per_class)
-
-
-# As many steps on 3,500 images as the paper's recipe (200 epochs, batch 128) takes
-# there, with a quarter of the batch: the same accuracy, in a third of the time.
-_SHORT = Recipe(epochs=50, batch_size=32)
-_RESNET = Recipe(epochs=5, batch_size=64, learning_rate=0.05, schedule="cosine")
-_TUNED_ON_5K = {"settings_of": "mnist-5k-resnet"}  # a search takes an hour on two cores
-SETUPS = {
-    "smoke": Setup("mnist-5k", "mlp", Recipe(epochs=2, learning_rate=0.1), 0.1),
-    # The fewest steps that learn the codes.
-    "smoke-codes": Setup("mnist-5k", "mlp", Recipe(epochs=10, learning_rate=0.05), 0.1),
-    "mnist-5k-mlp": Setup("mnist-5k", "mlp", _SHORT, 0.1),
-    "mnist-5k-resnet": Setup("mnist-5k", "slim-resnet", _RESNET, 0.3),
-    # 5,486 steps, as many as on the 5,000 images, whose settings it takes over.
-    "mnist-mlp": Setup(
-        "mnist", "mlp", Recipe(epochs=13), 0.1, settings_of="mnist-5k-mlp"
-    ),
-    "fashion-mnist-resnet": Setup(
-        "fashion-mnist", "slim-resnet", _RESNET, 0.3, per_class=500, **_TUNED_ON_5K
-    ),
-    "cifar10-jpeg-resnet": Setup(
-        "cifar10-jpeg", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
-        per_class=250, **_TUNED_ON_5K,
-    ),
-    "tiny-imagenet-40-resnet": Setup(
-        "tiny-imagenet-40", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
-        per_class=100, **_TUNED_ON_5K,
-    ),
-}  # fmt: skip
-
-
-def settings_for(setup: str) -> dict[str, dict]:
-    """Tuned settings by method.
-
-    Args:
-        setup: Key of ``SETUPS``.
-
-    Returns:
-        Keyword arguments for each method that was tuned; none for a setup without a
-        file, such as ``"smoke"``.
-    """
-    found = tuned(TUNED / f"{SETUPS[setup].settings_of or setup}.json")
-    return {name: kept["settings"] for name, kept in found.items()}
-
-
-def tuned(path: Path) -> dict[str, dict]:
-    """What ``mnemonic.tuning`` has found for a setup, by method.
-
-    Args:
-        path: Of the setup's file.
-
-    Returns:
-        Settings, scores and provenance; nothing where there is no file.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    if not path.exists():
-        return {}
-    try:
-        methods = json.loads(path.read_text())["methods"]
-        if not all(isinstance(m["settings"], dict) for m in methods.values()):
-            raise ValueError("a method without settings")
-    except (
-        ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError,
-    ) as error:  # fmt: skip
-        raise ValueError(
-            f"{path} is damaged ({error!r}); restore it from the repository, or make "
-            f"it with: python -m mnemonic.tuning {path.stem}"
-        ) from error
-    return methods
+from mnemonic.training import trained_with_history
 
 
 def compare(
@@ -309,12 +202,3 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 def version_of(setup: str, method: str) -> str:
     """Digest of a setup and of the source of a method."""
     return digest(SETUPS[setup], METHODS[method].source)[:16]
-
-
-@lru_cache(maxsize=1)
-def _loaded(data_name: str, per_class: int | None) -> ImageData:
-    data = load_data(data_name)
-    if per_class is None:
-        return data
-    chosen = first_of_each(data.train.labels, per_class)
-    return replace(data, train=data.train.take(chosen))

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 
 from mnemonic import results
 from mnemonic.baselines import METHODS
-from mnemonic.comparison import SETUPS, all_settings, compare
+from mnemonic.comparison import all_settings, compare
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import Profile, run_grid
 from mnemonic.forgetting import forget
 from mnemonic.scaling import NETWORKS, animals, costs
+from mnemonic.setups import SETUPS
 from mnemonic.storage import cache_folder
 from mnemonic.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 
@@ -98,6 +99,8 @@ class Record:
 def _about(setup: str, about: str) -> str:
     chosen = SETUPS[setup]
     seen = "all" if chosen.per_class is None else f"{chosen.per_class} a class of the"
+    if chosen.side:
+        about += f", images averaged down to {chosen.side} pixels"
     recipe, classes = chosen.recipe, ", ".join(map(str, chosen.classes))
     return (
         f"{about}; {seen} training images; {recipe.epochs} epochs, batch "

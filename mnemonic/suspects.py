@@ -27,9 +27,10 @@ from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
-from mnemonic.comparison import SETUPS, access_for, settings_for, starting_network
+from mnemonic.comparison import access_for, starting_network
 from mnemonic.data import ImageData
 from mnemonic.models import build_model, last_layer
+from mnemonic.setups import SETUPS, settings_for
 from mnemonic.training import trained
 
 PARTS = ("all layers", "last layer", "all but the last")
@@ -46,7 +47,7 @@ class Lineup:
     """What the suspects of one seed have in common.
 
     Attributes:
-        setup: Key of ``comparison.SETUPS``.
+        setup: Key of ``setups.SETUPS``.
         seed: Of codes, first weights, training and methods.
         data: With the forget classes.
         classes: The forget classes.
@@ -70,7 +71,7 @@ def lineup(setup: str, seed: int, *, references: int = REFERENCES) -> Lineup:
     """Train, or fetch, the original and the networks that never knew.
 
     Args:
-        setup: Key of ``comparison.SETUPS``.
+        setup: Key of ``setups.SETUPS``.
         seed: Of the original. The retrained networks have other seeds, the same ones
             for every original.
         references: How many retrained networks.
@@ -93,7 +94,7 @@ def never_knew(setup: str, seed: int) -> nn.Module:
     """A network trained like the original, on the remaining classes and their codes.
 
     Args:
-        setup: Key of ``comparison.SETUPS``.
+        setup: Key of ``setups.SETUPS``.
         seed: Of codes, first weights and training.
 
     Returns:
@@ -170,7 +171,7 @@ def audited(
 
     Args:
         seed: As in ``lineup``.
-        setup: Key of ``comparison.SETUPS``.
+        setup: Key of ``setups.SETUPS``.
         name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew,
             beside the others.
         references: How many networks that never knew; two or more.
@@ -199,7 +200,7 @@ def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
 
     Args:
         seed: As in ``lineup``.
-        setup: Key of ``comparison.SETUPS``.
+        setup: Key of ``setups.SETUPS``.
         name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew.
         layer: To probe.
 
@@ -228,7 +229,7 @@ def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list
 
     Args:
         seed: Shadows have the seeds ``shadows * seed``, … ``+ shadows - 1``.
-        setup: Key of ``comparison.SETUPS``.
+        setup: Key of ``setups.SETUPS``.
         name: As in ``suspect``; for ``"retrain"`` both of a pair never knew, which is
             the attack's zero.
         shadows: Pairs, 3 or more.

@@ -19,17 +19,11 @@ import sys
 import torch
 
 from mnemonic.baselines import METHODS, Method
-from mnemonic.comparison import (
-    SETUPS,
-    TUNED,
-    access_for,
-    starting_network,
-    tuned,
-    version_of,
-)
+from mnemonic.comparison import access_for, starting_network, version_of
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import run_grid
 from mnemonic.results import provenance
+from mnemonic.setups import SETUPS, TUNED, tuned
 from mnemonic.storage import generator_for, write_json
 
 TRIALS = 12

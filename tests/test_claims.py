@@ -14,6 +14,7 @@ import torch
 
 import mnemonic as mn
 from mnemonic import comparison
+from mnemonic.setups import SETUPS
 
 SEEDS = (0, 1, 2)
 C = 3
@@ -150,7 +151,7 @@ def test_table_6_the_forget_loss_has_the_larger_gradient(networks):
 
 
 def test_table_1_one_backward_pass_a_class_and_fewer_than_others(networks):
-    setup = replace(comparison.SETUPS["smoke"], recipe=networks.profile.recipe)
+    setup = replace(SETUPS["smoke"], recipe=networks.profile.recipe)
     passes = {}
     for name in ("mnemonic", "ssd", "sfdn", "finetune", "retrain"):
         method = mn.METHODS[name]

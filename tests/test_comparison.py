@@ -6,7 +6,8 @@ import torch
 
 import mnemonic as mn
 from mnemonic import comparison, tuning
-from mnemonic.comparison import SETUPS, TUNED, all_settings, compare
+from mnemonic.comparison import all_settings, compare
+from mnemonic.setups import SETUPS, TUNED, settings_for
 
 REPORTED = {0, 1, 2}  # seeds of the profiles and the records
 
@@ -81,6 +82,18 @@ def test_a_setup_cuts_its_training_images_and_nothing_else():
     assert len(data.test) == len(whole.load().test)
 
 
+def test_a_setup_makes_images_smaller_by_averaging_squares():
+    whole, small = (replace(SETUPS["smoke"], side=s).load() for s in (None, 14))
+    assert small.input_shape == (1, 14, 14)
+    for part in ("train", "validation", "test"):
+        before, after = getattr(whole, part), getattr(small, part)
+        corner = before.pixels[:, :, :2, :2].float().mean((2, 3)) / 255
+        torch.testing.assert_close(after.pixels[:, :, 0, 0], corner)
+        assert torch.equal(before.labels, after.labels)
+    spread = small.train.pixels.std((0, 2, 3), correction=0)
+    torch.testing.assert_close(small.std, spread, rtol=1e-3, atol=0)
+
+
 def test_a_cell_depends_on_setup_settings_and_source(monkeypatch):
     first = {s["method"]: s for s in all_settings("smoke", list(mn.METHODS))}
     longer = replace(SETUPS["smoke"], t_mix=0.2)
@@ -114,9 +127,9 @@ def test_tuned_settings_fit_their_methods_and_come_from_seeds_not_reported(path)
 
 def test_the_default_setup_of_chapter_7_is_tuned():
     assert "mnist-5k-mlp" in {p.stem for p in TABLES}
-    borrowed = comparison.settings_for("mnist-mlp")
-    assert borrowed == comparison.settings_for("mnist-5k-mlp") != {}
-    assert comparison.settings_for("smoke") == {}
+    borrowed = settings_for("mnist-mlp")
+    assert borrowed == settings_for("mnist-5k-mlp") != {}
+    assert settings_for("smoke") == {}
 
 
 @pytest.mark.parametrize("name", [n for n, m in mn.METHODS.items() if m.space])

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
-from mnemonic import comparison, publish, results, storage
+from mnemonic import publish, results, setups, storage
 from mnemonic.files import read_image
 
 # Kinds of damage: each is given the file and another good one of its kind.
@@ -194,14 +194,10 @@ def executed(tmp, data, codes, monkeypatch):
 
 
 def tuned(tmp, data, codes, monkeypatch):
-    monkeypatch.setattr(comparison, "TUNED", tmp)
+    monkeypatch.setattr(setups, "TUNED", tmp)
     path = tmp / "mnist-5k-mlp.json"
-    shutil.copy(
-        Path(comparison.__file__).parent / "baselines" / "tuned" / path.name, tmp
-    )
-    return Place(
-        path, b'{"about": {}}', lambda: comparison.settings_for(path.stem), False
-    )
+    shutil.copy(Path(setups.__file__).parent / "baselines" / "tuned" / path.name, tmp)
+    return Place(path, b'{"about": {}}', lambda: setups.settings_for(path.stem), False)
 
 
 def idx(ending):
