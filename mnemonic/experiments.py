@@ -365,8 +365,8 @@ def _package_files() -> list[Path]:
     # What draws and publishes does not change a measured number, and a function that
     # runs in a grid is in its key by its own source.
     beside = {"plots", "publish", "results", "tables", "__init__"}
-    beside |= {"comparison", "editions", "formats", "records", "scaling", "suspects"}
-    beside |= {"tuning"}
+    beside |= {"comparison", "editions", "formats", "pretrained", "records"}
+    beside |= {"scaling", "suspects", "tuning"}
     return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]
 
 

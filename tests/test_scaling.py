@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 import mnemonic as mn
 from mnemonic import scaling
 from mnemonic.models import seeded
+from mnemonic.setups import SETUPS
 
 
 class Tied(nn.Module):
@@ -100,6 +102,33 @@ def test_costs_are_counted():
     assert 0 < row["limit_seconds"] < 60
     assert 0 < row["seconds"] < 60
     assert row["finite"]
+
+
+@pytest.mark.parametrize("t_mix", [0.0, 0.3])
+def test_the_cost_of_codes_is_that_of_the_first_classes(monkeypatch, t_mix):
+    setup = replace(SETUPS["mnist-5k-resnet"], recipe=mn.Recipe(epochs=2), per_class=30)
+    monkeypatch.setitem(SETUPS, "tiny-imagenet-40-resnet", setup)
+    row = scaling.cost_of_codes(0, 5, t_mix, "uniform")
+
+    whole = setup.load()
+    five = {
+        part: (split.pixels[split.labels < 5], split.labels[split.labels < 5])
+        for part in ("train", "validation", "test")
+        for split in [getattr(whole, part)]
+    }
+    data = mn.ImageData.from_arrays(**five, class_names=whole.class_names[:5])
+    data = replace(data, mean=whole.mean, std=whole.std)
+    codes = mn.MnemonicCodes.draw(data, seed=0)
+    model = mn.build_model("slim-resnet", data, seed=0)
+    with_codes = {"codes": codes, "t_mix": t_mix} if t_mix else {}
+    mn.train(model, data, recipe=setup.recipe, seed=0, progress=False, **with_codes)
+    scores = mn.evaluate(model, data, [3])
+    assert row["accuracy"] == pytest.approx(scores.accuracy)
+    assert row["before_remaining_accuracy"] == pytest.approx(scores.remaining_accuracy)
+    assert ("forgetting_error" in row) == bool(t_mix)
+    if t_mix:
+        known = (model.eval()(codes.images).argmax(1) == codes.labels).double().mean()
+        assert row["codes_known"] == pytest.approx(100 * float(known))
 
 
 def test_memory_is_the_largest_since_the_reset():
