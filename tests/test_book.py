@@ -3,14 +3,17 @@ import importlib.util
 import io
 import itertools
 import json
+import posixpath
 import re
 import shutil
 import statistics
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -477,6 +480,55 @@ def test_student_edition_renders_without_a_warning_and_has_no_solution(book, cap
         assert "your turn" in soup.get_text()
         given = folder / "html" / "_sources" / "notebooks" / f"{name}.ipynb"
         assert "{solution}" not in given.read_text("utf-8")
+
+
+def rendered(book, builder, capsys):
+    """The folder of another format, from the executed copies of the book."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNEMONIC_CACHE", str(book.build / "cache"))
+        fine = publish.render(ROOT, book.build, "smoke", builder)
+    said = capsys.readouterr()
+    assert fine, said.err
+    assert said.err == ""
+    return book.build / builder
+
+
+def test_the_epub_has_every_page_and_reads_nothing_from_elsewhere(book, capsys):
+    folder = rendered(book, "epub", capsys)
+    with zipfile.ZipFile(folder / "forgetting-in-one-shot.epub") as archive:
+        first = archive.infolist()[0]
+        assert (first.filename, first.compress_type) == ("mimetype", zipfile.ZIP_STORED)
+        names = set(archive.namelist())
+        assert {f"{page}.xhtml" for page in PAGES} <= names
+        for page in PAGES:
+            text = archive.read(f"{page}.xhtml").decode("utf-8")
+            ElementTree.fromstring(text.replace("&nbsp;", "&#160;"))  # strict
+            soup = BeautifulSoup(text, "html.parser")
+            pictures = [img["src"] for img in soup.find_all("img")]
+            beside = {
+                posixpath.normpath(f"{page}/../{unquote(src)}") for src in pictures
+            }
+            assert beside <= names, page
+            assert not soup.find_all("script"), page
+        chapter = archive.read(f"notebooks/{ORDER[2]}.xhtml").decode("utf-8")
+        assert "<math" in chapter
+        assert "<img" in chapter
+
+
+def test_the_slides_show_figures_and_numbers_of_the_chapters(book, capsys):
+    page = rendered(book, "revealjs", capsys) / "index.html"
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    source = (ROOT / "book" / "slides.md").read_text(encoding="utf-8")
+    figures = re.findall(r"\{from-chapter\} (fig-[a-z0-9-]+)", source)
+    shown = soup.select(".slides img")
+    assert len(figures) == len(shown) > 5
+    for img in shown:
+        assert (page.parent / unquote(img["src"])).is_file()
+        assert img["alt"]
+    heads = re.findall(r"^## (.+)$", source, re.MULTILINE)
+    assert [h.get_text() for h in soup.select(".slides h2")] == heads
+    assert "{glue" not in soup.get_text()
+    assert soup.select(".slides math")
 
 
 # What only a browser can say, where there is one.
