@@ -90,6 +90,8 @@ def require(holds, what):
 class Job:
     """Something that can be killed and started again in one folder."""
 
+    started: ClassVar[list] = []  # its processes, each with a group of its own
+
     def __init__(self, folder):
         self.folder = folder
         folder.mkdir()
@@ -97,10 +99,19 @@ class Job:
         self.env |= {"PYTHONPATH": str(ROOT)}
 
     def start(self):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *self.call], cwd=self.folder, env=self.env, text=True,
             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    @classmethod
+    def stop(cls):
+        """Kill what still runs, so that a soak that is stopped leaves nothing."""
+        for process in cls.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def finished(self):
         """Content of each result that is there, by name."""
@@ -482,6 +493,14 @@ def main():
     parser.add_argument("--examples", type=int, default=1000, help="a function")
     parser.add_argument("--minutes", type=float, default=30, help="of the long run")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        run(options)
+    finally:
+        Job.stop()
+
+
+def run(options):
     for name in options.parts:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

@@ -62,6 +62,18 @@ def test_kills_are_of_both_kinds(soak, tmp_path, monkeypatch):
     assert (found["SIGKILL"], found["SIGINT"]) == (3, 3)
 
 
+def test_a_soak_that_is_stopped_leaves_nothing_running(soak, tmp_path):
+    class Endless(soak.Job):
+        call = ("-c", "import time; time.sleep(600)")
+
+    process = Endless(tmp_path / "job").start()
+    assert process.poll() is None
+    soak.Job.stop()
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGKILL
+    soak.Job.stop()  # nothing left to do
+
+
 def test_outputs_are_compared_bit_for_bit(soak, tmp_path):
     def notebook(text):
         output = {"output_type": "stream", "name": "stdout", "text": [text]}
