@@ -38,7 +38,7 @@ def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) ->
         codes, A_R before, A_R and E_F after the last layer has forgotten class 3, the
         strength chosen on the codes.
     """
-    setup = SETUPS["tiny-imagenet-40-resnet"]
+    setup = SETUPS["tiny-imagenet-40-codes"]
     data, (c,) = _first_classes(setup.load(), n_classes), setup.classes
     codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
     model = build_model(setup.model_name, data, seed=seed)

@@ -76,9 +76,16 @@ SETUPS = {
         "cifar10-jpeg", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
         per_class=250, **_TUNED_ON_5K,
     ),
+    # 64 pixels would take five hours. Class 23, the dugong, is the one that a network
+    # of a seed not reported (1000) knows best on validation images: most are not known
+    # well enough to be forgotten.
     "tiny-imagenet-40-resnet": Setup(
+        "tiny-imagenet-40", "slim-resnet", replace(_RESNET, epochs=12, batch_size=32),
+        0.3, classes=(23,), per_class=200, side=32, **_TUNED_ON_5K,
+    ),
+    "tiny-imagenet-40-codes": Setup(
         "tiny-imagenet-40", "slim-resnet", replace(_RESNET, epochs=15), 0.3,
-        per_class=100, side=32, **_TUNED_ON_5K,  # 64 pixels take five hours
+        per_class=100, side=32,
     ),
 }  # fmt: skip
 

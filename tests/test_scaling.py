@@ -107,7 +107,7 @@ def test_costs_are_counted():
 @pytest.mark.parametrize("t_mix", [0.0, 0.3])
 def test_the_cost_of_codes_is_that_of_the_first_classes(monkeypatch, t_mix):
     setup = replace(SETUPS["mnist-5k-resnet"], recipe=mn.Recipe(epochs=2), per_class=30)
-    monkeypatch.setitem(SETUPS, "tiny-imagenet-40-resnet", setup)
+    monkeypatch.setitem(SETUPS, "tiny-imagenet-40-codes", setup)
     row = scaling.cost_of_codes(0, 5, t_mix, "uniform")
 
     whole = setup.load()
