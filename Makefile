@@ -34,8 +34,9 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA and a GPU
 	$(BIN)/python -m mnemonic.publish --profile full
 
-bench: $(READY) ## Measure how long forgetting takes, and the Fisher beside its limit
+bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limit, two workers
 	$(BIN)/python benchmarks/forgetting.py
+	$(BIN)/python benchmarks/workers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fisher.py
 
 soak: $(READY) ## Kill, spoil and tire book and package for an hour; record the counts

@@ -59,7 +59,7 @@ def vit_s(k: int) -> nn.Module:
 NETWORKS: dict[str, tuple[Callable[[int], nn.Module], tuple[int, ...], int, int]] = {
     "MLP 784-1000-10": (mlp, (1, 28, 28), 10, 10),
     "ResNet-18, 32×32": (small_resnet18, (3, 32, 32), 10, 10),
-    "ResNet-18, 224×224": (torchvision.models.resnet18, (3, 224, 224), 40, 2),
+    "ResNet-18, 224×224": (torchvision.models.resnet18, (3, 224, 224), 100, 2),
     "ViT-S, 224×224": (vit_s, (3, 224, 224), 20, 2),
     "Swin-T, 224×224": (torchvision.models.swin_t, (3, 224, 224), 20, 2),
 }
