@@ -32,8 +32,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import mnemonic as mn
+from mnemonic.choice import choose_strength
 from mnemonic.models import synchronise
-from mnemonic.strengths import GRID, choose_strength
+from mnemonic.strengths import GRID
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

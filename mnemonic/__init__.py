@@ -25,10 +25,11 @@ from mnemonic.baselines import METHODS, Access, Unlearned
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import Scores, evaluate
-from mnemonic.experiments import Profile, mean_sd, plus_minus, run_grid
+from mnemonic.experiments import mean_sd, plus_minus, run_grid
 from mnemonic.fisher import FisherError, compare_fishers, diagonal_fisher
 from mnemonic.forgetting import Forgotten, amplitude, forget, forget_from_data
 from mnemonic.models import build_model
+from mnemonic.profiles import Profile
 from mnemonic.sources import DATA_SETS, is_here, load_data
 from mnemonic.strengths import Strength, step_scales
 from mnemonic.tables import table

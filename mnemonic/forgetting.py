@@ -41,18 +41,11 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.checks import checked_classes, checked_number
+from mnemonic.choice import choose_strength, try_strengths
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher import check_samples, diagonal_fisher
 from mnemonic.models import check_outputs, device_of, synchronise
-from mnemonic.strengths import (
-    GRID,
-    Sign,
-    Strength,
-    choose_strength,
-    perturbed,
-    step_scales,
-    try_strengths,
-)
+from mnemonic.strengths import GRID, Sign, Strength, perturbed, step_scales
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
 # infinite. float32 squares lose their digits from 1e-38 on.
@@ -113,7 +106,7 @@ def forget(
         classes: Indices to forget: at least one, and not all.
         strength: λ1 and λ2. Where missing, chosen on the codes over the paper's
             grids: largest A_R + E_F there, ties broken by the smallest loss
-            (see ``mnemonic.strengths``).
+            (see ``mnemonic.choice``).
         sign: +1 or -1; where missing, chosen likewise.
 
     Returns:

@@ -15,19 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mnemonic.choice import choose_strength
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.forgetting import amplitude
 from mnemonic.sources import load_data
 from mnemonic.splits import ArraySplit, first_of_each
 from mnemonic.storage import generator_for
-from mnemonic.strengths import (
-    GRID,
-    Strength,
-    choose_strength,
-    perturbed,
-    step_scales,
-)
+from mnemonic.strengths import GRID, Strength, perturbed, step_scales
 from mnemonic.training import Recipe, train
 
 IMAGENET = 1000  # outputs

@@ -240,7 +240,7 @@ def _where(copy: Path, error: str) -> str:
 
 def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
     """Hide what papermill injected, drop its times, and note where the copy is from."""
-    from mnemonic.experiments import Profile
+    from mnemonic.profiles import Profile
     from mnemonic.results import provenance
 
     notebook = json.loads(copy.read_text())

@@ -20,9 +20,10 @@ from mnemonic import results
 from mnemonic.baselines import METHODS
 from mnemonic.comparison import all_settings, compare
 from mnemonic.evaluation import evaluate
-from mnemonic.experiments import Profile, run_grid
+from mnemonic.experiments import run_grid
 from mnemonic.forgetting import forget
 from mnemonic.pretrained import animals
+from mnemonic.profiles import Profile
 from mnemonic.scaling import NETWORKS, cost_of_codes, costs
 from mnemonic.setups import SETUPS
 from mnemonic.storage import cache_folder

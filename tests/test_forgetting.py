@@ -12,14 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 import mnemonic as mn
-from mnemonic import chunks, strengths
-from mnemonic.strengths import (
-    GRID,
-    best_row,
-    choose_strength,
-    perturbed,
-    try_strengths,
-)
+from mnemonic import choice, chunks
+from mnemonic.choice import best_row, choose_strength, try_strengths
+from mnemonic.strengths import GRID, perturbed
 
 
 def by_hand(model, codes, classes, lambda1, lambda2, sign):
@@ -240,13 +235,13 @@ def test_the_choice_spares_most_codes(learned, monkeypatch):
     model, _, codes = learned
     eta = mn.amplitude(model, codes, [1])
     given_all = model, codes.images, codes.labels, [1], eta, GRID, (1, -1)
-    seen, inner = [], strengths._code_sums
+    seen, inner = [], choice._code_sums
 
     def noted(*given):
         seen.append(len(given[-1]))
         return inner(*given)
 
-    monkeypatch.setattr(strengths, "_code_sums", noted)
+    monkeypatch.setattr(choice, "_code_sums", noted)
     rows = try_strengths(*given_all)
     every = sum(seen)
     seen.clear()
@@ -272,7 +267,7 @@ def test_codes_are_scored_in_chunks(learned, free, monkeypatch):
     x, y = data.images(data.train)[:40], data.train.labels[:40]
     eta = {n: torch.rand_like(p).double() for n, p in model.named_parameters()}
     given_all = model, x, y, [1, 2], eta, GRID[20:30], (1, -1)
-    whole, sizes, inner = try_strengths(*given_all), [], strengths._code_sums
+    whole, sizes, inner = try_strengths(*given_all), [], choice._code_sums
 
     def small(*given):
         sizes.append(len(given[-1]))
@@ -280,7 +275,7 @@ def test_codes_are_scored_in_chunks(learned, free, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(*given)
 
-    monkeypatch.setattr(strengths, "_code_sums", small)
+    monkeypatch.setattr(choice, "_code_sums", small)
     monkeypatch.setattr(chunks, "SMALL_BYTES", 0)
     monkeypatch.setattr(chunks, "free_bytes", lambda _: free)
     for row, expected in zip(try_strengths(*given_all), whole, strict=True):
