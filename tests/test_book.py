@@ -482,6 +482,18 @@ def test_student_edition_renders_without_a_warning_and_has_no_solution(book, cap
         assert "{solution}" not in given.read_text("utf-8")
 
 
+def test_the_site_is_light_and_so_is_each_page(book):
+    files = [f for f in book.html.rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in files) < 25e6
+    for name, soup in book.soup.items():
+        page = book.html / name
+        tags = soup.select("script[src], link[rel=stylesheet]")
+        links = (tag.get("src") or tag.get("href") for tag in tags)
+        loaded = {(page.parent / urlsplit(link).path).resolve() for link in links}
+        sizes = {f.name: f.stat().st_size for f in {page.resolve(), *loaded}}
+        assert sum(sizes.values()) < 1.5e6, (name, sizes)
+
+
 def rendered(book, builder, capsys):
     """The folder of another format, from the executed copies of the book."""
     with pytest.MonkeyPatch.context() as patch:
