@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import re
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def table(
         elif pd.isna(value):
             text = "–"
         elif column in formats:
-            text = formats[column].format(value)
+            text = escape(formats[column].format(value))
         else:
             text = _number(value, f"{{:z.{digits}f}}")
         return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)  # and 1e−05
@@ -79,10 +80,12 @@ def table(
 
 
 def _number(value: object, form: str) -> str:
-    return form.format(value) if isinstance(value, (float, np.floating)) else str(value)
+    is_float = isinstance(value, (float, np.floating))
+    return escape(form.format(value) if is_float else str(value))
 
 
 def _subscripts(name: object) -> object:
     if not isinstance(name, str):
         return name if name is None else _number(name, "{:g}")
-    return re.sub(r"\b([ACEN]|t)_([RF]|mix|new)\b", r"\1<sub>\2</sub>", name)
+    # A class may have any name; it is text and not markup.
+    return re.sub(r"\b([ACEN]|t)_([RF]|mix|new)\b", r"\1<sub>\2</sub>", escape(name))

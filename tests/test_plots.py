@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -369,6 +370,18 @@ def test_map_of_weights_tells_the_asked_decades_apart(ax):
     assert ax.get_title() == "F"
     plots.weight_map(values, plt.figure().add_subplot(), title="F", color="viridis")
     ax.figure.canvas.draw()
+
+
+def test_a_table_shows_markup_as_text():
+    bad = "<img src=x onerror=alert(1)>"
+    frame = pd.DataFrame({bad: [bad, Path(bad)]}, index=pd.Index([bad, "b"], name=bad))
+    soup = BeautifulSoup(table(frame).to_html(), "html.parser")
+    assert soup.find("img") is None
+    assert soup.get_text().count(bad) == 5
+    many = frame.set_axis(
+        pd.MultiIndex.from_tuples([(bad, bad)], names=[bad, bad]), axis=1
+    )
+    assert "<img" not in table(many).to_html()
 
 
 def test_the_same_table_is_shown_alike_each_time():
