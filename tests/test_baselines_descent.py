@@ -130,8 +130,18 @@ def poisoned(data, classes, kinds):
 # Access
 
 
-@pytest.mark.parametrize("declared", [(), ("codes",), ("forget",), ("remaining",)])
+def test_what_a_method_is_given_holds_no_image_past_the_gate(data, codes):
+    given = mn.Access(data, [1], codes=codes).only({"forget"})
+    for split in (given.data.train, given.data.validation, given.data.test):
+        assert len(split) == len(split.pixels) == 0
+    assert given.data.input_shape == data.input_shape
+    assert given.only({"forget"}).data.class_names == data.class_names
+    labels = given.only({"forget"}).images("forget").train.labels
+    assert labels.tolist() == [1] * int((data.train.labels == 1).sum())
+
+
 @pytest.mark.parametrize("asked", ["codes", "forget", "remaining"])
+@pytest.mark.parametrize("declared", [(), ("codes",), ("forget",), ("remaining",)])
 def test_only_what_is_declared_can_be_had(data, codes, declared, asked):
     access = mn.Access(data, [1], codes=codes).only(declared)
 

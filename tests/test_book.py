@@ -32,6 +32,7 @@ ARTEFACTS = {
     "paper-fig-2", "paper-fig-6", "paper-fig-7", "paper-fig-8", "paper-fig-9",
     "paper-table-4", "paper-table-5", "paper-table-7",
     "paper-table-1", "paper-table-2", "paper-table-3", "paper-fig-3",
+    "paper-fig-4", "paper-fig-5", "paper-fig-10", "paper-table-6",
     "paper-fig-11", "paper-fig-12", "paper-fig-13", "paper-fig-14", "paper-table-8",
 }  # fmt: skip
 

@@ -102,7 +102,8 @@ class Access:
     """The way to data, codes and fresh networks, for one request to forget.
 
     Attributes:
-        data: Of which only the training images can be had.
+        data: Of which only the training images can be had. What a method is given
+            has none in it: shapes and names, and ``images`` for the rest.
         classes: The forget classes.
         codes: Those the network was trained with, if it was.
         build: Gives a network of this kind with fresh weights, for a seed.
@@ -124,6 +125,7 @@ class Access:
     may_read: frozenset[str] = frozenset(KINDS)
     counts: Counts = field(default_factory=Counts)
     _had: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _whole: ImageData | None = field(default=None, repr=False)
 
     def __post_init__(self):
         n_classes = checked_data(self.data).n_classes
@@ -146,7 +148,14 @@ class Access:
             The access that a method with these needs is given, never to more than
             this one.
         """
-        return replace(self, may_read=self.may_read & frozenset(kinds))
+        nothing = self.data.train.take(torch.zeros(0, dtype=torch.int64))
+        described = replace(self.data, train=nothing, validation=nothing, test=nothing)
+        return replace(
+            self,
+            data=described,
+            may_read=self.may_read & frozenset(kinds),
+            _whole=self._whole or self.data,
+        )
 
     def recounted(self) -> Access:
         """The same access with counts of its own."""
@@ -193,7 +202,8 @@ class Access:
                     "'remaining', and for codes by the_codes()"
                 )
             self._allowed(kind)
-        labels = self.data.train.labels.cpu()
+        everything = self._whole or self.data
+        labels = everything.train.labels.cpu()
         if where is not None and (
             where.shape != labels.shape or where.dtype != torch.bool
         ):
@@ -219,9 +229,9 @@ class Access:
             had = self._had.setdefault(kind, torch.zeros(len(labels), dtype=torch.bool))
             had[order[member[order]]] = True
             self.counts.images[kind] = int(had.sum())
-        nothing = self.data.train.take(torch.zeros(0, dtype=torch.int64))
-        whole = {name: getattr(self.data, name) for name in _FIELDS}
-        whole |= {"train": self.data.train.take(order)}
+        nothing = everything.train.take(torch.zeros(0, dtype=torch.int64))
+        whole = {name: getattr(everything, name) for name in _FIELDS}
+        whole |= {"train": everything.train.take(order)}
         whole |= {"validation": nothing, "test": nothing}
         return Handed(**whole, classes=self.classes, counts=self.counts)
 
