@@ -87,6 +87,16 @@ def require(holds, what):
         raise SystemExit(f"soak: {what}")
 
 
+def same(found, expected):
+    """Bit for bit, or the first that differs is shown."""
+    if found != expected:
+        pairs = zip(found, expected, strict=False)
+        first = next((p for p in pairs if p[0] != p[1]), (len(found), len(expected)))
+        if isinstance(first[0], list):  # of a notebook: to the cell
+            return same(*first)
+        raise SystemExit(f"soak: another result than undisturbed: {first}"[:2000])
+
+
 class Job:
     """Something that can be killed and started again in one folder."""
 
@@ -254,7 +264,7 @@ def _interrupted(kind, folder, kills, rng):
                 seconds = min(seconds, time.monotonic() - started)
                 require(process.returncode == 0, f"it does not go on: {out}{err}")
                 break
-        require(job.outcome() == expected, "another result than undisturbed")
+        same(job.outcome(), expected)
         survived += 1
     return {"kills": done, **counts, "ends_alike": survived}
 
@@ -268,7 +278,7 @@ def two_at_once(kind, folder):
         with ThreadPoolExecutor() as pool:  # both are read, so that neither waits
             said = list(pool.map(lambda p: p.communicate(), processes))
     require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
-    require(job.outcome() == expected, "another result than alone")
+    same(job.outcome(), expected)
     return {"pieces": job.n, "runs": job.made(said)}
 
 
