@@ -3,10 +3,13 @@ import importlib.util
 import io
 import itertools
 import json
+import os
 import posixpath
 import re
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 import zipfile
 from collections import Counter
@@ -453,10 +456,47 @@ def test_negative_numbers_in_the_text_have_a_minus(book):
     assert not [text for text in glued if re.match(r"-\d", text)]
 
 
-def test_no_page_offers_to_run_where_the_package_is_not(book):
+def test_each_chapter_can_be_opened_on_colab_and_no_other_page(book):
     for name, soup in book.soup.items():
-        for link in soup.find_all("a", href=True):
-            assert "colab.research" not in link["href"], name
+        links = {
+            a["href"] for a in soup.find_all("a", href=re.compile("colab.research"))
+        }
+        if name.startswith("notebooks/"):
+            (link,) = links
+            path = name.replace(".html", ".ipynb")
+            assert link.endswith(
+                f"/github/forgetting-in-one-shot/book/blob/main/{path}"
+            )
+        else:
+            assert not links, name
+
+
+COLAB = """
+import os, sys, types
+from IPython.core.interactiveshell import InteractiveShell
+
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+shell, installed = InteractiveShell.instance(), []
+shell.register_magic_function(installed.append, magic_name="pip")
+shell.run_cell(sys.argv[1]).raise_error()
+import mnemonic
+print(installed, os.getcwd(), mnemonic.__file__)
+"""
+
+
+def test_on_colab_the_first_cell_fetches_the_book(tmp_path):
+    cells = [[c for c in read(path) if c["id"] == "colab"] for path in NOTEBOOKS]
+    assert all(found == cells[0] for found in cells)
+    here = {"GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf", "GIT_CONFIG_COUNT": "1"}
+    here |= {"GIT_CONFIG_VALUE_0": "https://github.com/forgetting-in-one-shot/book"}
+    done = subprocess.run(
+        [sys.executable, "-c", COLAB, cells[0][0]["source"]],
+        cwd=tmp_path, env={**os.environ, **here}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    book = tmp_path / "book"
+    expected = f"['install -q -e .'] {book} {book / 'mnemonic' / '__init__.py'}"
+    assert done.stdout.splitlines()[-1] == expected
 
 
 @each_notebook
