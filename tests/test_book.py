@@ -265,7 +265,7 @@ def test_no_result_is_typed_into_the_first_page():
 
 @each_notebook
 def test_chapter_has_the_length_of_a_lesson(path):
-    assert 1200 <= len(prose(text_of(read(path))).split()) <= 2600
+    assert 1500 <= len(prose(text_of(read(path))).split()) <= 2500
 
 
 STYLES = ROOT / "book" / "_static" / "book.css"
