@@ -80,6 +80,9 @@ def relearn(
     """
     every = range(checked_data(data).n_classes)
     start = levelled(model, data, classes)
+    samples = checked_number(
+        "samples", samples, lambda n: n >= 0, "0 or more images a class", whole=True
+    )
     if samples == 0:
         return accuracies_of([start], data, classes, seed)
     networks = (
