@@ -61,6 +61,8 @@ class MnemonicCodes:
         class_names: The ``K`` names of the data they were drawn for.
         seed: Of the draw.
         distribution: One of ``DISTRIBUTIONS``.
+
+    A ``ValueError`` says what of images, names or distribution does not fit.
     """
 
     images: Tensor
@@ -85,6 +87,8 @@ class MnemonicCodes:
 
         Returns:
             The codes, on the CPU.
+
+        A ``ValueError`` says what of data, seed or distribution does not fit.
         """
         _check_distribution(distribution)
         checked_data(data)

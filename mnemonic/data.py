@@ -243,6 +243,8 @@ class ImageData:
         Returns:
             Data whose labels keep their meaning, so that a network trained on it
             has all ``K`` outputs and can be asked about what it never saw.
+
+        A ``ValueError`` says what of the classes does not fit.
         """
         dropped = torch.tensor(checked_classes(classes, self.n_classes))
 

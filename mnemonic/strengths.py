@@ -26,6 +26,8 @@ class Strength:
     Attributes:
         lambda1: Largest scale α of a layer; it rules where no weight is sensitive.
         lambda2: Largest step of a single weight in a layer.
+
+    A ``ValueError`` says which value is out of its range.
     """
 
     lambda1: float

@@ -77,6 +77,8 @@ def relearn(
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after relearning: percent of
         test images, mean of the draws, with an interval over images and draws.
+
+    A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     every = range(checked_data(data).n_classes)
     start = levelled(model, data, classes)
@@ -112,6 +114,8 @@ def relearn_remaining(
 
     Returns:
         As ``relearn``.
+
+    A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
     remaining = [c for c in range(data.n_classes) if c not in classes]

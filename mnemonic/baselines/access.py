@@ -112,6 +112,8 @@ class Access:
             them.
         may_read: Kinds that can be had.
         counts: What was read and computed so far.
+
+    A ``ValueError`` says what of data, classes or codes does not fit.
     """
 
     data: ImageData

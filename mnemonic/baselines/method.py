@@ -129,6 +129,8 @@ class Method:
 
         Raises:
             ValueError: If a setting is not known, or the network does not fit.
+
+        A ``PermissionError`` says that the access is to less than the method reads.
         """
         strange = set(settings) - set(self.defaults)
         if strange:
