@@ -471,7 +471,7 @@ def test_pages_are_rendered_when_something_changed(root, ran, jupyter_book, caps
     for i, name in enumerate(
         ["book/intro.md", "_config.yml", "_toc.yml", "CHANGELOG.md", "mnemonic/a.py"]
     ):
-        (root / name).write_text("changed")
+        (root / name).write_text("changed: 1\n")
         assert publish_in(root) == 0
         assert len(calls()) == i + 2, name
     (root / "tests.md").write_text("not part of the book")
