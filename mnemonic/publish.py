@@ -335,6 +335,7 @@ def render(
             return False
         fresh = aside / "_build" / builder
         (fresh / ".key").write_text(key)
+        stamp.unlink(missing_ok=True)  # first: half of the old pages is not up to date
         shutil.rmtree(final, ignore_errors=True)
         os.replace(fresh, final)
         shutil.rmtree(aside, ignore_errors=True)

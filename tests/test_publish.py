@@ -504,6 +504,31 @@ def test_pages_of_a_render_that_failed_are_not_shown(root, ran, jupyter_book, ca
     assert "new" in (html / "index.html").read_text()
 
 
+def test_pages_that_were_being_removed_do_not_count(
+    root, ran, jupyter_book, monkeypatch
+):
+    calls = jupyter_book()
+    html, intro = root / "_build" / "html", root / "book" / "intro.md"
+    assert publish_in(root) == 0
+    before, remove = intro.read_text(), shutil.rmtree
+
+    def stopped(path, **how):
+        if path == html:
+            (html / "index.html").unlink()
+            raise KeyboardInterrupt
+        remove(path, **how)
+
+    intro.write_text("# Another")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            publish_in(root)
+    intro.write_text(before)
+    assert publish_in(root) == 0
+    assert (html / "index.html").exists()
+    assert len(calls()) == 3
+
+
 def test_two_renders_at_once(root, ran, jupyter_book, capsys):
     assert publish_in(root, "--no-render") == 0
     calls = jupyter_book(pause=0.5)
