@@ -118,6 +118,7 @@ def relearn_remaining(
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
+    _check_fits(model, data)
     remaining = [c for c in range(data.n_classes) if c not in classes]
     networks = (
         fine_tuned(model, _batches(data, part, model, generator), steps=STEPS)
@@ -139,8 +140,7 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
         bias.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
-    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
-    check_outputs(model, probe, data.n_classes)
+    _check_fits(model, data)
     copied = copy.deepcopy(model)
     try:
         _, layer = last_layer(copied, data.input_shape)
@@ -152,6 +152,11 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
             lowest = layer.bias[remaining].min()
             layer.bias[list(classes)] = layer.bias[list(classes)].clamp_min(lowest)
     return copied
+
+
+def _check_fits(model: nn.Module, data: ImageData) -> None:
+    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
+    check_outputs(model, probe, data.n_classes)
 
 
 def fine_tuned(

@@ -136,7 +136,7 @@ class Method:
         if strange:
             raise ValueError(
                 f"{self.name} has no setting {', '.join(sorted(strange))}; it has "
-                f"{', '.join(self.defaults) or 'none'}"
+                f"{', '.join(self.defaults) or 'none'}; leave out what it has not"
             )
         if not isinstance(access, Access):
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
