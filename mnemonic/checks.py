@@ -14,11 +14,16 @@ Example:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
+
+MOST_NAMES = 10  # in an error
 
 
 def checked_number(
@@ -110,6 +115,64 @@ def checked_classes(classes: Sequence[int], n_classes: int) -> tuple[int, ...]:
     return tuple(sorted(named))
 
 
+def checked_device(device: object) -> torch.device:
+    """Make sure that tensors can be put on a device.
+
+    Args:
+        device: Its name, or torch's object.
+
+    Returns:
+        Torch's object.
+
+    Raises:
+        ValueError: If there is no such device here, or it holds no values.
+    """
+    try:
+        found = torch.empty(0, device=torch.device(device)).device
+        reason = "it holds no values" if found.type == "meta" else None
+    except Exception as error:  # each backend has its own
+        reason = str(error).partition("\n")[0]
+    if reason is not None:
+        raise ValueError(
+            f"device is {device!r} ({reason}); give 'cpu', or 'cuda' where there is a "
+            "GPU"
+        )
+    return found
+
+
+def checked_path(name: str, path: object) -> Path:
+    """Make sure that this can be the name of a file or folder.
+
+    Args:
+        name: What the caller calls it.
+        path: What was given.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If it is no text, or an empty one.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not str(path) or "\0" in str(path):
+        raise ValueError(f"{name} is {path!r}; give the name of a file or folder")
+    return Path(path)
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names with commas, the first ten of many."""
+    more = len(names) - MOST_NAMES
+    text = ", ".join(map(str, names[:MOST_NAMES]))
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def described(value: object) -> str:
+    """Type of a value; of a tensor dtype and shape."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    where = " on the meta device, without values" if value.is_meta else ""
+    return f"{value.dtype} of shape {list(value.shape)}{where}"
+
+
 def checked_tensors(ndim: int, **tensors: object) -> None:
     """Make sure that these are tensors of floats, alike in shape.
 
@@ -127,14 +190,12 @@ def checked_tensors(ndim: int, **tensors: object) -> None:
             or value.ndim != ndim
             or 0 in value.shape
             or not value.is_floating_point()
+            or value.is_meta
             or value.shape != first.shape
         ):
-            what = type(value).__name__
-            if isinstance(value, Tensor):
-                what = f"{value.dtype} of shape {list(value.shape)}"
             raise ValueError(
-                f"{name} is {what}; give floats with {ndim} dimensions, the "
-                f"same shape for each of {', '.join(tensors)}"
+                f"{name} is {described(value)}; give floats with {ndim} dimensions, "
+                f"the same shape for each of {', '.join(tensors)}"
             )
 
 
@@ -156,4 +217,4 @@ def checked_frame(name: str, frame: object, columns: Iterable[object] = ()) -> N
     there = list(frame.columns)
     missing = [column for column in columns if column not in there]
     if missing:
-        raise ValueError(f"{name} has no column {missing}; it has {there}")
+        raise ValueError(f"{name} has no column {missing}; name some of {there}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.checks import checked_number
+from mnemonic.checks import (
+    checked_device,
+    checked_number,
+    checked_path,
+    described,
+    listed,
+)
 from mnemonic.data import ImageData, checked_data
 from mnemonic.models import check_outputs
 from mnemonic.storage import digest, generator_for, written_aside
@@ -61,6 +68,8 @@ class MnemonicCodes:
         class_names: The ``K`` names of the data they were drawn for.
         seed: Of the draw.
         distribution: One of ``DISTRIBUTIONS``.
+
+    A ``ValueError`` says what of images, names or distribution does not fit.
     """
 
     images: Tensor
@@ -85,6 +94,8 @@ class MnemonicCodes:
 
         Returns:
             The codes, on the CPU.
+
+        A ``ValueError`` says what of data, seed or distribution does not fit.
         """
         _check_distribution(distribution)
         checked_data(data)
@@ -111,16 +122,47 @@ class MnemonicCodes:
 
         Returns:
             A new tensor of shape ``[B, C, H, W]``. Nothing is blended.
+
+        Raises:
+            ValueError: If inputs, labels, share or generator do not fit.
         """
-        checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
+        t_mix = checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
+        if not (
+            isinstance(inputs, Tensor)
+            and isinstance(labels, Tensor)
+            and labels.dtype == torch.int64
+            and inputs.ndim == 4
+            and not (inputs.is_meta or labels.is_meta)
+            and inputs.shape == (*labels.shape, *self.images.shape[1:])
+            and isinstance(generator, torch.Generator)
+        ):
+            shape = ", ".join(map(str, self.images.shape[1:]))
+            raise ValueError(
+                f"inputs are {described(inputs)}, labels {described(labels)} and the "
+                f"generator a {type(generator).__name__}; give [B, {shape}], int64 [B] "
+                "and a torch.Generator"
+            )
         drawn = torch.rand(len(labels), generator=generator, device=inputs.device)
-        return torch.where(
-            (drawn < t_mix)[:, None, None, None], self.images[labels], inputs
-        )
+        try:
+            codes = self.images[labels]
+        except IndexError as error:
+            raise ValueError(
+                f"a label is not in 0..{len(self.images) - 1}; give class indices"
+            ) from error
+        return torch.where((drawn < t_mix)[:, None, None, None], codes, inputs)
 
     def to(self, device: torch.device | str) -> MnemonicCodes:
-        """The codes on another device."""
-        return replace(self, images=self.images.to(device))
+        """The codes on another device.
+
+        Args:
+            device: Where to.
+
+        Returns:
+            The same codes.
+
+        A ``ValueError`` says that there is no such device.
+        """
+        return replace(self, images=self.images.to(checked_device(device)))
 
     def check(self, data: ImageData) -> None:
         """Make sure that the codes belong to this kind of data.
@@ -133,6 +175,7 @@ class MnemonicCodes:
                 differ.
         """
         checked_codes(self)
+        checked_data(data)
         expected = (data.n_classes, *data.input_shape)
         if tuple(self.images.shape) != expected:
             raise ValueError(
@@ -147,8 +190,8 @@ class MnemonicCodes:
             )
         if self.class_names != data.class_names:
             raise ValueError(
-                f"codes drawn for the classes {', '.join(self.class_names)} do not fit "
-                f"{data.name} with the classes {', '.join(data.class_names)}; load the "
+                f"codes drawn for the classes {listed(self.class_names)} do not fit "
+                f"{data.name} with the classes {listed(data.class_names)}; load the "
                 "codes that were saved with the network, or draw new ones and train"
             )
 
@@ -174,7 +217,15 @@ class MnemonicCodes:
         return logits
 
     def save(self, path: str | Path) -> None:
-        """Write the codes with their labels, seed and distribution (safetensors)."""
+        """Write the codes with their labels, seed and distribution (safetensors).
+
+        Args:
+            path: The file; its folder is made if it is missing.
+
+        A ``ValueError`` says that this is no path, an ``OSError`` that it cannot be
+        written.
+        """
+        path = checked_path("path", path)
         metadata = {
             "class_names": json.dumps(self.class_names),
             "seed": str(self.seed),
@@ -182,7 +233,7 @@ class MnemonicCodes:
         }
         metadata["sha256"] = digest(self.images, metadata)
         tensors = {"images": self.images.contiguous(), "labels": self.labels}
-        with written_aside(Path(path)) as aside:
+        with written_aside(path) as aside:
             safetensors.torch.save_file(tensors, aside, metadata)
 
     @classmethod
@@ -199,9 +250,10 @@ class MnemonicCodes:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        if not Path(path).exists():
+        path = checked_path("path", path)
+        if not os.path.exists(path):  # false as well for a name that no file can have
             raise FileNotFoundError(
-                f"no codes at {path}; they were saved where MnemonicCodes.save was told"
+                f"no codes at {path}; name the file that MnemonicCodes.save was told"
             )
         try:
             with safetensors.safe_open(path, framework="pt") as file:
@@ -254,17 +306,18 @@ def checked_codes(codes: object) -> MnemonicCodes:
         isinstance(images, Tensor)
         and images.ndim == 4
         and images.is_floating_point()
+        and not images.is_meta
         and bool(torch.isfinite(images).all())
         and isinstance(names, tuple)
         and all(isinstance(n, str) for n in names)
         and len(names) == len(images) > 0
     ):
-        what = type(images).__name__
-        if isinstance(images, Tensor):
-            what = f"{images.dtype} of shape {list(images.shape)}"
+        what = described(images)
+        if isinstance(images, Tensor) and not images.is_meta:
             what += "" if images.isfinite().all() else " with NaN or infinity"
+        classes = listed(names) if isinstance(names, tuple) else repr(names)
         raise ValueError(
-            f"codes are {what} for the classes {names!r}: not one finite code "
+            f"codes are {what} for the classes {classes}: not one finite code "
             "[C, H, W] of floats per class name; draw them with "
             "MnemonicCodes.draw(data), or find a copy of their file"
         )

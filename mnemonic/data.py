@@ -26,11 +26,18 @@ from torch import Tensor
 
 from mnemonic import files
 from mnemonic import splits as _splits
-from mnemonic.checks import checked_classes, checked_number
+from mnemonic.checks import (
+    checked_classes,
+    checked_device,
+    checked_number,
+    checked_path,
+    listed,
+)
 from mnemonic.files import FileSplit, Split
 from mnemonic.splits import ArraySplit
 
 Augmentation = Literal["none", "crop-flip"]
+MOST_PIXELS = 10_000  # the side of an image; beyond, a slip would fill the memory
 VALIDATION_SHARE = 0.1  # of the training images, where a data set brings no split
 
 
@@ -154,7 +161,9 @@ class ImageData:
             if isinstance(split, ArraySplit)
         }
         if len(set(shapes.values())) > 1:
-            raise ValueError(f"images differ in shape between splits: {shapes}")
+            raise ValueError(
+                f"images differ in shape between splits: {shapes}; give all of one"
+            )
         mean, std = _statistics(splits["train"])
         return cls(
             name,
@@ -184,20 +193,44 @@ class ImageData:
 
         Returns:
             The data, in memory if its pixels take less than 1 GiB.
+
+        A ``ValueError`` says what of folder, images, size or augmentation does not fit.
         """
+        folder, allowed = checked_path("folder", folder), f"pixels, 1 to {MOST_PIXELS}"
         image_size = checked_number(
-            "image_size", image_size, lambda s: s >= 1, "pixels, 1 or more", whole=True
-        )
-        names, splits = files.class_folders(Path(folder), image_size)
-        return cls.from_splits(Path(folder).name, names, splits, augmentation)
+            "image_size", image_size, lambda s: 1 <= s <= MOST_PIXELS, allowed,
+            whole=True,
+        )  # fmt: skip
+        names, splits = files.class_folders(folder, image_size)
+        return cls.from_splits(folder.name, names, splits, augmentation)
 
     def inputs(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
-        """Normalised network inputs ``[n, C, H, W]`` of some or all of a split."""
+        """Normalised network inputs of some or all of a split.
+
+        Args:
+            split: One of this data's splits.
+            indices: Positions ``[n]``, a mask or a slice; all by default.
+
+        Returns:
+            Shape ``[n, C, H, W]``.
+
+        A ``ValueError`` says what of split or indices does not fit.
+        """
         return self._normalised(self.images(split, indices))
 
     def images(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
-        """Images ``[n, C, H, W]`` in [0, 1], to look at."""
-        indices = slice(None) if indices is None else indices
+        """Images in [0, 1], to look at.
+
+        Args:
+            split: One of this data's splits.
+            indices: Positions ``[n]``, a mask or a slice; all by default.
+
+        Returns:
+            Shape ``[n, C, H, W]``.
+
+        A ``ValueError`` says what of split or indices does not fit.
+        """
+        indices = _positions(split, indices)
         if isinstance(split, FileSplit):
             chosen = torch.arange(len(split))[indices].tolist()
             return _splits.unit(torch.stack([split[i][0] for i in chosen]))
@@ -224,10 +257,21 @@ class ImageData:
 
         Yields:
             Inputs ``[B, C, H, W]``, normalised, and labels ``[B]``.
+
+        Raises:
+            ValueError: If split, size, device or generator do not fit.
         """
+        _check_split(split)
+        device = checked_device(device)
+        if not (generator is None or isinstance(generator, torch.Generator)):
+            raise ValueError(
+                f"generator is {generator!r}; give a torch.Generator on {device}, or "
+                "None to keep the order"
+            )
         batch_size = checked_number(
             "batch_size", batch_size, lambda n: n >= 1, "1 image or more", whole=True
         )
+        batch_size = min(batch_size, max(len(split), 1))  # torch takes 64 bits
         for pixels, labels in _splits.batches(split, batch_size, device, generator):
             inputs = self._normalised(_splits.unit(pixels))
             if augment and self.augmentation == "crop-flip":
@@ -243,6 +287,8 @@ class ImageData:
         Returns:
             Data whose labels keep their meaning, so that a network trained on it
             has all ``K`` outputs and can be asked about what it never saw.
+
+        A ``ValueError`` says what of the classes does not fit.
         """
         dropped = torch.tensor(checked_classes(classes, self.n_classes))
 
@@ -253,7 +299,17 @@ class ImageData:
         return replace(self, train=kept(self.train), validation=kept(self.validation))
 
     def to(self, device: torch.device | str) -> ImageData:
-        """The data with its in-memory splits on another device."""
+        """The data with its in-memory splits on another device.
+
+        Args:
+            device: Where to.
+
+        Returns:
+            The data; splits in files stay where they are.
+
+        A ``ValueError`` says that there is no such device.
+        """
+        device = checked_device(device)
         return replace(
             self,
             **{p: getattr(self, p).to(device) for p in ("train", "validation", "test")},
@@ -262,6 +318,31 @@ class ImageData:
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (v.to(images.device)[:, None, None] for v in (self.mean, self.std))
         return (images - mean) / std
+
+
+def _check_split(split: object) -> None:
+    if not isinstance(split, Split):
+        raise ValueError(
+            f"split is a {type(split).__name__}; give one of the data's splits, such "
+            "as data.train"
+        )
+
+
+def _positions(split: Split, indices: object) -> slice | Tensor:
+    """Which images are meant, if this is a split and has them."""
+    _check_split(split)
+    if indices is None:
+        return slice(None)
+    try:
+        chosen = torch.arange(len(split), device=split.labels.device)[indices]
+    except Exception:  # whatever torch raises at what is no index
+        chosen = None
+    if chosen is None or chosen.ndim != 1 or chosen.is_meta:
+        raise ValueError(
+            f"indices are {indices!r}; give positions from 0 to {len(split) - 1}, a "
+            "mask or a slice"
+        )
+    return indices if isinstance(indices, slice) else chosen  # a slice copies nothing
 
 
 def _check_labels(part: str, labels: Tensor, class_names: Sequence[str]) -> None:
@@ -277,7 +358,7 @@ def _check_labels(part: str, labels: Tensor, class_names: Sequence[str]) -> None
     if (counts == 0).any():
         empty = [class_names[i] for i in (counts == 0).nonzero()[:, 0]]
         raise ValueError(
-            f"the {part} split has no image of {', '.join(empty)}; every class needs "
+            f"the {part} split has no image of {listed(empty)}; every class needs "
             "one: add images or leave the class out"
         )
 

@@ -43,6 +43,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from mnemonic import publish
 
 EXERCISE = re.compile(
@@ -242,8 +244,13 @@ def main(arguments: list[str] | None = None) -> int:
     code = publish.main([*same, "--no-render"])
     if code:
         return code
-    folder = write(root, build, options.profile)
-    if not render(root, folder, options.profile):
+    try:
+        with FileLock(build / "student.lock"):  # two at once would mix their files
+            folder = write(root, build, options.profile)
+            if not render(root, folder, options.profile):
+                return 1
+    except OSError as error:  # no room, no permission
+        print(f"cannot write to {build}: {error}", file=sys.stderr)
         return 1
     print(f"the students' notebooks: {folder / 'notebooks.zip'}")
     return 0

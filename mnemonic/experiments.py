@@ -160,6 +160,8 @@ def plus_minus(means: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
     Returns:
         Each ``<value>`` as the text "mean ± deviation", without ``<value>_sd``; the
         mean alone where one run has no deviation.
+
+    A ``ValueError`` says what of table or digits does not fit.
     """
     checked_frame("means", means)
     digits = checked_number(

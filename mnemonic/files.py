@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -116,7 +117,7 @@ def class_folders(folder: Path, image_size: int) -> tuple[list[str], dict[str, S
     Raises:
         ValueError: If a split is missing, or has classes that ``train`` lacks.
     """
-    found = {p.name: p for p in folder.iterdir()} if folder.is_dir() else {}
+    found = {p.name: p for p in folder.iterdir()} if os.path.isdir(folder) else {}
     held = next((found[n] for n in ("validation", "val", "valid") if n in found), None)
     parts = {"train": found.get("train"), "test": found.get("test", held)}
     if held and "test" in found:

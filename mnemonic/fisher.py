@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from mnemonic.checks import described
 from mnemonic.chunks import Kept, in_chunks
 from mnemonic.models import check_loss, check_outputs, check_trainable, evaluation_mode
 from mnemonic.taps import Taps, Untapped, zeros_like
@@ -70,7 +71,7 @@ def diagonal_fisher(
         if not (labels.min() >= 0 and labels.max() < n_classes):
             raise ValueError(
                 f"labels range from {int(labels.min())} to {int(labels.max())}, "
-                f"the network has outputs 0..{n_classes - 1}"
+                f"the network has outputs 0..{n_classes - 1}; give class indices"
             )
         try:
             if len(inputs) == 1 and not single.why_not:
@@ -95,10 +96,10 @@ def check_samples(inputs: Tensor, labels: Tensor) -> None:
     Raises:
         ValueError: If not.
     """
-    if not (isinstance(inputs, Tensor) and isinstance(labels, Tensor)):
+    if not all(isinstance(t, Tensor) and not t.is_meta for t in (inputs, labels)):
         raise ValueError(
-            f"inputs and labels are {type(inputs).__name__} and "
-            f"{type(labels).__name__}; give two tensors"
+            f"inputs and labels are {described(inputs)} and {described(labels)}; give "
+            "two tensors"
         )
     if labels.dtype != torch.int64:
         raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
@@ -243,7 +244,8 @@ def compare_fishers(
     """
     for fisher in (estimate, reference):
         if not (isinstance(fisher, dict) and fisher) or not all(
-            isinstance(v, Tensor) and v.numel() for v in fisher.values()
+            isinstance(v, Tensor) and v.numel() and not v.is_meta
+            for v in fisher.values()
         ):
             raise ValueError(
                 f"a Fisher is {type(fisher).__name__}, not one tensor a parameter; "
@@ -252,7 +254,8 @@ def compare_fishers(
     shapes = [{n: tuple(v.shape) for n, v in f.items()} for f in (estimate, reference)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"the two Fishers are of different networks: {shapes[0]} and {shapes[1]}"
+            f"the two Fishers are of different networks: {shapes[0]} and {shapes[1]}; "
+            "give two of one"
         )
     a, b = (
         torch.cat([v.flatten().double() for v in f.values()])

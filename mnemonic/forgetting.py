@@ -114,6 +114,9 @@ def forget(
         ``RuntimeWarning`` is given, where no setting tried forgets on the codes; there
         is a ``RuntimeWarning`` as well where the network did not know them before, or
         knows them so well that their gradients are 0.
+
+    A ``ValueError`` says what of network, codes, classes, strength or sign does not
+    fit.
     """
     if sign is not None:
         allowed = "+1, -1, or None to have it chosen"
@@ -248,6 +251,8 @@ def amplitude(
 
     Returns:
         For each trainable parameter a ``float64`` tensor of its shape, without unit.
+
+    A ``ValueError`` says what of network, codes or classes does not fit.
     """
     codes, classes, _ = _checked(model, codes, classes)
     eta = _amplitude(model, codes.images, codes.labels, classes)

@@ -58,7 +58,9 @@ def build_model(
         else:
             model = _torchvision(name, data, pretrained)
     if pretrained and name in ("mlp", "slim-resnet"):
-        raise ValueError(f"there are no pretrained weights of {name!r}")
+        raise ValueError(
+            f"there are no pretrained weights of {name!r}; leave pretrained at False"
+        )
     check_outputs(model, torch.zeros(1, *data.input_shape), data.n_classes)
     return model
 
@@ -222,6 +224,11 @@ def _check_network(model: object) -> None:
         raise ValueError(
             f"the network is {model!r}; give a torch.nn.Module, such as "
             "build_model('mlp', data)"
+        )
+    if any(p.is_meta for p in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} is on the meta device, without values; give it "
+            "with its weights loaded on another"
         )
 
 

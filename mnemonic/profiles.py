@@ -90,6 +90,9 @@ class Profile:
         Returns:
             The network in evaluation mode, and its codes, both on the CPU, since after
             training a chapter does small things by hand, tensor by tensor.
+
+        A ``ValueError`` says what of data, seed, share or distribution does not fit; an
+        ``OSError`` that the cache cannot be written.
         """
         codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
         model = trained(

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
 from filelock import FileLock
 
 from mnemonic.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
@@ -310,6 +311,9 @@ def render(
         if stamp.is_file() and stamp.read_bytes() == key.encode():
             print(f"nothing changed: {final / 'index.html'}")
             return True
+        if fault := _fault_of_settings(root):
+            print(f"the render failed: {fault}", file=sys.stderr)
+            return False
         shutil.rmtree(aside, ignore_errors=True)
         jupyter_book = Path(sys.executable).with_name("jupyter-book")
         command = [str(jupyter_book), "build", str(root)]
@@ -331,11 +335,24 @@ def render(
             return False
         fresh = aside / "_build" / builder
         (fresh / ".key").write_text(key)
+        stamp.unlink(missing_ok=True)  # first: half of the old pages is not up to date
         shutil.rmtree(final, ignore_errors=True)
         os.replace(fresh, final)
         shutil.rmtree(aside, ignore_errors=True)
     print(f"the book: {final / 'index.html'}")
     return True
+
+
+def _fault_of_settings(root: Path) -> str | None:
+    """What is wrong with the configuration or the table of contents, if anything."""
+    for path in (root / "_config.yml", root / "_toc.yml"):
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(settings, dict):
+                raise ValueError("it holds no settings by name")
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            return f"{path} is missing or damaged ({error}); restore it"
+    return None
 
 
 def _files(path: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import os
 import platform
 import shlex
@@ -25,6 +26,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from mnemonic.checks import checked_frame, checked_number
 from mnemonic.storage import write_json, written_aside
 
 
@@ -43,10 +45,12 @@ def paper(artefact: str) -> pd.DataFrame:
         ValueError: If the artefact is not among them.
     """
     everything = pd.read_csv(Path(__file__).with_name("published.csv"))
-    rows = everything[everything["artefact"] == artefact]
+    rows = everything[everything["artefact"] == str(artefact)]
     if rows.empty:
         known = ", ".join(everything["artefact"].unique())
-        raise ValueError(f"no published figures of {artefact!r}; there are {known}")
+        raise ValueError(
+            f"no published figures of {artefact!r}; choose one: there are {known}"
+        )
     return rows.reset_index(drop=True)
 
 
@@ -119,7 +123,19 @@ def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> Non
         frame: Tidy: one row a result.
         about: A sentence: data, model, recipe, seeds.
         seconds: What its parts took together, one processor core or GPU each.
+
+    Raises:
+        ValueError: If an argument is of another kind.
+
+    An ``OSError`` says that the files cannot be written.
     """
+    for what, words in (("name", name), ("about", about)):
+        if not isinstance(words, str):
+            raise ValueError(f"{what} is {words!r}; give a text")
+    checked_frame("frame", frame)
+    seconds = checked_number(
+        "seconds", seconds, lambda s: 0 <= s < math.inf, "a number of 0 or more"
+    )
     text = frame.to_csv(index=False)
     folder = results_folder()
     with written_aside(folder / f"{name}.csv") as aside:
@@ -150,7 +166,7 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
     """
     folder = results_folder()
     path = folder / f"{name}.csv"
-    if not path.exists() or not path.with_suffix(".json").exists():
+    if not os.path.exists(path) or not os.path.exists(path.with_suffix(".json")):
         there = ", ".join(sorted(p.stem for p in folder.glob("*.csv"))) or "nothing"
         raise FileNotFoundError(
             f"no recorded run {name!r} in {folder}, which holds {there}; records live "

@@ -63,6 +63,8 @@ def load_data(
 
     Raises:
         ValueError: If the name is not known, or files are damaged.
+
+    A ``FileNotFoundError`` says which files are missing, and how to get them.
     """
     if not isinstance(name, str) or name not in _LOADERS:
         raise ValueError(
@@ -75,7 +77,16 @@ def load_data(
 
 
 def is_here(name: str) -> bool:
-    """Whether ``load_data(name)`` finds its files (it reads them to know)."""
+    """Whether ``load_data(name)`` finds its files (it reads them to know).
+
+    Args:
+        name: One of ``DATA_SETS``.
+
+    Returns:
+        False where files are missing.
+
+    A ``ValueError`` says that the name is not known, or that files are damaged.
+    """
     try:
         load_data(name)
     except FileNotFoundError:

@@ -159,6 +159,11 @@ def from_arrays(part: str, arrays: tuple[Tensor | np.ndarray, ...]) -> ArraySpli
             f"{part} is no pair of images and labels ({error}); give two tensors or "
             "arrays, with labels that are integers"
         ) from error
+    if images.is_meta or labels.is_meta:
+        raise ValueError(
+            f"{part} images or labels are on the meta device, without values; give "
+            "those that hold some"
+        )
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):

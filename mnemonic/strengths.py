@@ -26,6 +26,8 @@ class Strength:
     Attributes:
         lambda1: Largest scale α of a layer; it rules where no weight is sensitive.
         lambda2: Largest step of a single weight in a layer.
+
+    A ``ValueError`` says which value is out of its range.
     """
 
     lambda1: float
@@ -66,11 +68,16 @@ def step_scales(eta: dict[str, Tensor], strength: Strength) -> dict[str, float]:
     if not isinstance(strength, Strength):
         raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
     if not isinstance(eta, dict) or not all(
-        isinstance(v, Tensor) and v.numel() for v in eta.values()
+        isinstance(v, Tensor)
+        and v.numel()
+        and v.is_floating_point()
+        and not v.is_meta
+        and float(v.max()) > 0
+        for v in eta.values()
     ):
         raise ValueError(
-            f"eta is a {type(eta).__name__}, not one tensor a parameter; give what "
-            "amplitude gives"
+            f"eta is a {type(eta).__name__}, not one tensor a parameter with a value "
+            "above 0; give what amplitude gives"
         )
     return capped({name: float(v.max()) for name, v in eta.items()}, strength)
 

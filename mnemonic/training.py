@@ -64,6 +64,8 @@ class Recipe:
         momentum: Of SGD.
         weight_decay: Of SGD, on all parameters.
         schedule: ``"constant"``, or ``"cosine"`` down to 0 over all steps.
+
+    A ``ValueError`` says which value is out of its range.
     """
 
     epochs: int = 200
@@ -255,6 +257,9 @@ def trained(
 
     Returns:
         The same model, trained and in evaluation mode.
+
+    A ``ValueError`` says what does not fit, as in ``train``; an ``OSError`` that the
+    cache cannot be written.
     """
     return trained_with_history(
         model,

@@ -455,16 +455,25 @@ def test_build_on_a_full_disk(tmp_path, data, codes, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["_config.yml", "_toc.yml"])
-def test_damaged_config_stops_the_render(name, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "content",
+    [b"format: [jb-\0", b"title: 'cut sh", b"", b"- a\n- b\n", b"\xff\xfe\0\x01", None],
+    ids=["nul", "cut", "empty", "list", "binary", "missing"],
+)
+def test_damaged_config_stops_the_render(name, content, tmp_path, capsys):
     root = Path(__file__).parents[1]
     shutil.copy(root / "_config.yml", tmp_path)
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/intro\n")
-    (tmp_path / name).write_text("format: [jb-\0")
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "intro.md").write_text("# Intro")
     build = tmp_path / "_build"
     (build / "executed" / "smoke").mkdir(parents=True)
     (build / "executed" / "smoke" / "a.ipynb").write_text("{}")
     assert not publish.render(tmp_path, build, "smoke")
-    assert "the render failed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the render failed" in said
+    assert str(tmp_path / name) in said
     assert not (build / "html").exists()

@@ -3,6 +3,8 @@ import inspect
 import json
 import re
 import shutil
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -114,6 +116,45 @@ def test_student_folder_is_written_anew(tmp_path):
             assert b"{solution}" not in packed.read(name)
     (copy,) = (folder / "executed" / "smoke").glob("*.ipynb")
     assert "{solution}" not in copy.read_text()
+
+
+def make_student(build):
+    return editions.main(["--root", str(build), "--build", str(build)])
+
+
+def test_full_disk_is_no_traceback(tmp_path, monkeypatch, capsys):
+    def write(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(editions.publish, "main", lambda _: 0)
+    monkeypatch.setattr(editions, "write", write)
+    assert make_student(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert said == f"cannot write to {tmp_path}: [Errno 28] No space left on device\n"
+
+
+def test_two_student_editions_at_once_take_turns(tmp_path, monkeypatch):
+    inside, most = [], []
+
+    def write(*_):
+        inside.append(1)
+        time.sleep(0.2)
+        most.append(len(inside))
+        return tmp_path
+
+    def render(*_):
+        inside.pop()
+        return True
+
+    monkeypatch.setattr(editions.publish, "main", lambda _: 0)
+    monkeypatch.setattr(editions, "write", write)
+    monkeypatch.setattr(editions, "render", render)
+    threads = [threading.Thread(target=make_student, args=[tmp_path]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
 
 
 # The checks: right answers pass, wrong ones do not, missing ones are neither.

@@ -471,7 +471,7 @@ def test_pages_are_rendered_when_something_changed(root, ran, jupyter_book, caps
     for i, name in enumerate(
         ["book/intro.md", "_config.yml", "_toc.yml", "CHANGELOG.md", "mnemonic/a.py"]
     ):
-        (root / name).write_text("changed")
+        (root / name).write_text("changed: 1\n")
         assert publish_in(root) == 0
         assert len(calls()) == i + 2, name
     (root / "tests.md").write_text("not part of the book")
@@ -502,6 +502,31 @@ def test_pages_of_a_render_that_failed_are_not_shown(root, ran, jupyter_book, ca
     jupyter_book()
     assert publish_in(root) == 0
     assert "new" in (html / "index.html").read_text()
+
+
+def test_pages_that_were_being_removed_do_not_count(
+    root, ran, jupyter_book, monkeypatch
+):
+    calls = jupyter_book()
+    html, intro = root / "_build" / "html", root / "book" / "intro.md"
+    assert publish_in(root) == 0
+    before, remove = intro.read_text(), shutil.rmtree
+
+    def stopped(path, **how):
+        if path == html:
+            (html / "index.html").unlink()
+            raise KeyboardInterrupt
+        remove(path, **how)
+
+    intro.write_text("# Another")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            publish_in(root)
+    intro.write_text(before)
+    assert publish_in(root) == 0
+    assert (html / "index.html").exists()
+    assert len(calls()) == 3
 
 
 def test_two_renders_at_once(root, ran, jupyter_book, capsys):

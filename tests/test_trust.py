@@ -21,7 +21,8 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 METHODS = {
     "os.system", "os.popen", "torch.load", "torch.save", "joblib.load", "numpy.load",
     "np.load", "pd.read_pickle", "yaml.load", "tarfile.extractall", "extractall",
-    "shutil.unpack_archive", "runpy.run_path",
+    "shutil.unpack_archive", "runpy.run_path", "subprocess.getoutput",
+    "subprocess.getstatusoutput",
 }  # fmt: skip
 
 
@@ -33,6 +34,8 @@ def faults(text):
             found += [a.name for a in node.names if a.name.split(".")[0] in MODULES]
         elif isinstance(node, ast.ImportFrom):
             found += [node.module] if node.module in MODULES else []
+            names = [f"{node.module}.{a.name}" for a in node.names]
+            found += [name for name in names if name in METHODS]
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             given = {k.arg: ast.unparse(k.value) for k in node.keywords}
@@ -63,6 +66,8 @@ def faults(text):
         "import pickle", "from pickle import loads", "eval(x)", "os.system('ls')",
         "subprocess.run(x, shell=True)", "torch.load(f)", "archive.extractall()",
         "np.load(f, allow_pickle=True)", "archive.extract(member)",
+        "from os import system", "from torch import load", "from numpy import load",
+        "subprocess.getoutput('ls')", "from subprocess import getstatusoutput",
     ],
 )  # fmt: skip
 def test_the_search_finds_what_it_looks_for(text):

@@ -60,6 +60,8 @@ def js(one: Tensor, two: Tensor) -> Tensor:
 
     Returns:
         Nats, shape ``[N]``, from 0 to ln 2.
+
+    A ``ValueError`` says what of the logits does not fit.
     """
     checked_tensors(2, one=one, two=two)
     one, two = (logits.double().log_softmax(1) for logits in (one, two))
@@ -68,7 +70,17 @@ def js(one: Tensor, two: Tensor) -> Tensor:
 
 
 def activation_distance(one: Tensor, two: Tensor) -> Tensor:
-    """l2 distance of softmax outputs of logits ``[N, K]``, shape ``[N]``."""
+    """l2 distance of softmax outputs, an image at a time.
+
+    Args:
+        one: Logits of shape ``[N, K]``.
+        two: Logits of shape ``[N, K]``.
+
+    Returns:
+        A number without unit in [0, √2], shape ``[N]``.
+
+    A ``ValueError`` says what of the logits does not fit.
+    """
     checked_tensors(2, one=one, two=two)
     return (one.double().softmax(1) - two.double().softmax(1)).norm(dim=1)
 
@@ -83,6 +95,8 @@ def zrf(logits: Tensor, random_logits: Tensor, *, seed: int = 0) -> Estimate:
 
     Returns:
         A number in [1 - ln 2, 1].
+
+    A ``ValueError`` says what of logits or seed does not fit.
     """
     return mean_of(1 - js(logits, random_logits), unit="1", seed=seed)
 
@@ -175,6 +189,8 @@ def over_unlearning(
 
     Returns:
         A mean JS in nats.
+
+    A ``ValueError`` says what of networks, data, classes or seed does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
     part = part_of(data, "train", classes)

@@ -80,6 +80,8 @@ def read_codes(model: nn.Module, codes: MnemonicCodes) -> Reading:
 
     Returns:
         What it says, on the CPU.
+
+    A ``ValueError`` says what of network or codes does not fit.
     """
     codes = checked_codes(codes).to(device_of(model))
     logits, labels = codes.check_model(model).double(), codes.labels
@@ -108,6 +110,8 @@ def reading(
         ``"<whose>/confidence"``, and the right answers, ``"<whose>/right"``, for the
         codes of forget and of remaining classes. Codes are no sample of anything: there
         are no intervals.
+
+    A ``ValueError`` says what of networks, codes or classes does not fit.
     """
     classes = checked_classes(classes, len(checked_codes(codes).images))
     said, k = read_codes(model, codes), len(codes.images)
@@ -150,6 +154,8 @@ def replay(
         ``"own/…"`` after replay of the codes of the forget classes, ``"all/…"`` after
         that of all codes; each ``"…/forget_accuracy"`` and ``"…/remaining_accuracy"``,
         percent.
+
+    A ``ValueError`` says what of network, data, codes, classes or numbers does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
     allowed = f"a whole number from 1 to {MOST_STEPS}"

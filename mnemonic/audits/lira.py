@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, alone, auc_of, mean_of
-from mnemonic.checks import checked_number
+from mnemonic.checks import checked_number, described
 
 FALSE_POSITIVES = 0.01
 
@@ -69,7 +69,7 @@ def lira(
             not finite.
     """
     forgot, never = scores(unlearned, labels), scores(retrained, labels)
-    if forgot.shape != never.shape or forgot.shape[0] < 3:
+    if forgot.ndim != 2 or forgot.shape != never.shape or len(forgot) < 3:
         raise ValueError(
             f"logits of {list(unlearned.shape)} and {list(retrained.shape)}; give "
             "[S, N, K] of both, with S = 3 pairs or more: two are left to fit to"
@@ -109,17 +109,26 @@ def scores(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ValueError: If shapes or labels do not fit, or a logit is not finite.
     """
-    fits = logits.ndim in (2, 3) and labels.shape == logits.shape[-2:-1]
-    if not fits or logits.shape[-1] < 2 or len(labels) == 0:
+    if not (
+        isinstance(logits, Tensor)
+        and isinstance(labels, Tensor)
+        and logits.is_floating_point()
+        and labels.dtype == torch.int64
+        and logits.ndim in (2, 3)
+        and labels.shape == logits.shape[-2:-1]
+        and 0 not in logits.shape
+        and logits.shape[-1] >= 2
+        and not (logits.is_meta or labels.is_meta)
+    ):
         raise ValueError(
-            f"logits of shape {list(logits.shape)} with labels of shape "
-            f"{list(labels.shape)}; give [S, N, K] or [N, K], and [N]"
+            f"logits are {described(logits)} with labels {described(labels)}; give "
+            "floats [S, N, K] or [N, K], and int64 [N]"
         )
     k = logits.shape[-1]
     if not (labels.min() >= 0 and labels.max() < k):
         raise ValueError(
             f"labels range from {int(labels.min())} to {int(labels.max())}, the logits "
-            f"are of the classes 0..{k - 1}"
+            f"are of the classes 0..{k - 1}; give the labels of these images"
         )
     if not torch.isfinite(logits).all():
         raise ValueError("a logit is NaN or infinite; give logits of sound networks")

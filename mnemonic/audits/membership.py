@@ -57,6 +57,8 @@ def class_losses(
 
     Returns:
         Cross-entropies in nats, shape ``[N]``, in the order of the split.
+
+    A ``ValueError`` says what of network, data, classes or split does not fit.
     """
     images = part_of(data, split, classes)
     logits = logits_of(model, data, images)
@@ -76,6 +78,8 @@ def matched_losses(
 
     Returns:
         Losses in nats of members and of non-members, each of shape ``[N]``.
+
+    A ``ValueError`` says what of network, data, classes or seed does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
     generator = generator_for("matched-losses", seed)
@@ -140,6 +144,8 @@ def entropy_attack(
 
     Returns:
         Percent of the training images of the forget classes.
+
+    A ``ValueError`` says what of network, data, classes or seed does not fit.
     """
     known = entropies(
         logits_of(model, data, part_of(data, "train", classes, others=True))

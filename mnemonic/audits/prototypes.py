@@ -59,6 +59,8 @@ def prototype_attack(
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after the attack: percent of
         test images, mean of the draws, with an interval over images and draws.
+
+    A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
     attacked = levelled(model, data, classes) if level else copy.deepcopy(model)

@@ -77,6 +77,8 @@ def relearn(
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after relearning: percent of
         test images, mean of the draws, with an interval over images and draws.
+
+    A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     every = range(checked_data(data).n_classes)
     start = levelled(model, data, classes)
@@ -115,8 +117,11 @@ def relearn_remaining(
 
     Returns:
         As ``relearn``.
+
+    A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
+    _check_fits(model, data)
     remaining = [c for c in range(data.n_classes) if c not in classes]
     networks = (
         fine_tuned(model, _batches(data, part, model, generator), steps=STEPS)
@@ -138,8 +143,7 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
         bias.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
-    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
-    check_outputs(model, probe, data.n_classes)
+    _check_fits(model, data)
     copied = copy.deepcopy(model)
     try:
         _, layer = last_layer(copied, data.input_shape)
@@ -151,6 +155,11 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
             lowest = layer.bias[remaining].min()
             layer.bias[list(classes)] = layer.bias[list(classes)].clamp_min(lowest)
     return copied
+
+
+def _check_fits(model: nn.Module, data: ImageData) -> None:
+    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
+    check_outputs(model, probe, data.n_classes)
 
 
 def fine_tuned(

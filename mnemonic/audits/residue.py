@@ -131,6 +131,8 @@ def feature_similarity(
     Returns:
         For each layer ``"<layer>/forget"`` (images of the forget classes) and
         ``"<layer>/all"``; nothing where no layers of the two have the same name.
+
+    A ``ValueError`` says what of networks, data, classes, layers or seed does not fit.
     """
     if layers is None:
         theirs = layers_of(other, data)

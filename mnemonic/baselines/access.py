@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.baselines.counting import KINDS, Counts, Kind
-from mnemonic.checks import checked_number
+from mnemonic.checks import checked_number, described
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data import ImageData, checked_classes, checked_data
 from mnemonic.storage import generator_for
@@ -113,6 +113,8 @@ class Access:
             them.
         may_read: Kinds that can be had.
         counts: What was read and computed so far.
+
+    A ``ValueError`` says what of data, classes or codes does not fit.
     """
 
     data: ImageData
@@ -205,10 +207,13 @@ class Access:
         everything = self._whole or self.data
         labels = everything.train.labels.cpu()
         if where is not None and (
-            where.shape != labels.shape or where.dtype != torch.bool
+            not isinstance(where, Tensor)
+            or where.shape != labels.shape
+            or where.dtype != torch.bool
+            or where.is_meta
         ):
             raise ValueError(
-                f"where is of shape {list(where.shape)} and {where.dtype}; give a mask "
+                f"where is {described(where)}; give a mask "
                 f"of shape [{len(labels)}] and torch.bool, one entry a training image"
             )
         forgets = torch.isin(labels, torch.tensor(self.classes))

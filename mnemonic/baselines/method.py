@@ -129,12 +129,14 @@ class Method:
 
         Raises:
             ValueError: If a setting is not known, or the network does not fit.
+
+        A ``PermissionError`` says that the access is to less than the method reads.
         """
         strange = set(settings) - set(self.defaults)
         if strange:
             raise ValueError(
                 f"{self.name} has no setting {', '.join(sorted(strange))}; it has "
-                f"{', '.join(self.defaults) or 'none'}"
+                f"{', '.join(self.defaults) or 'none'}; leave out what it has not"
             )
         if not isinstance(access, Access):
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
