@@ -192,11 +192,11 @@ def _commit() -> str:
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"],
-            capture_output=True, text=True, check=True, timeout=10,
+            capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--", str(here)],
-            capture_output=True, text=True, check=True, timeout=10,
+            capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return "no commit"
