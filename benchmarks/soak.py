@@ -535,7 +535,8 @@ def keep(name, found, seconds):
             before, _ = results.recorded("soak")
         except FileNotFoundError:
             before = rows[:0]
-        before = before[before["part"] != name]
+        others = [part for part in PARTS if part != name]
+        before = before[before["part"].isin(others)]
         frame = pd.concat([before, rows], ignore_index=True)
         total = frame.drop_duplicates("part")["seconds"].sum()
         results.record("soak", frame, about=about, seconds=float(total))
