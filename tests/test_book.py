@@ -114,6 +114,14 @@ def test_names_are_used_once_in_the_book():
     assert [name for name, n in named.items() if n > 1] == []
 
 
+def test_the_text_points_to_every_figure():
+    texts = [text_of(read(path)) for path in NOTEBOOKS]
+    texts += [p.read_text("utf-8") for p in (ROOT / "book").glob("*.md")]
+    pointed = re.findall(r"\{numref\}`(?:[^`<]*<)?([\w-]+)>?`", "\n".join(texts))
+    figures = {figure_of(c).get("name") for path in NOTEBOOKS for c in read(path)}
+    assert figures - {None} - set(pointed) == set()
+
+
 @each_notebook
 def test_exercises_have_folded_solutions(path):
     text = text_of(read(path))
