@@ -408,6 +408,18 @@ def test_page_says_what_it_was_run_with_and_hides_the_machinery(book, chapter):
     assert len(main.find_all("figure")) >= 4
 
 
+def test_page_of_numbers_says_which_run_they_come_from(book):
+    pages = {page for page, _, _ in used_glue()} | {"book/playground"}
+    for page in PAGES:
+        if not page.startswith("notebooks/"):
+            lines = [p.get_text() for p in body(book, page).find_all(class_="made-by")]
+            assert len(lines) == (page in pages), page
+            for line in lines:
+                for part in ("profile smoke", "mnemonic ", "torch ", "Python "):
+                    assert line.count(part) == 1, line
+                assert re.search(r"(commit [0-9a-f]{7,}|no commit)", line)
+
+
 def test_no_page_shows_a_fault(book):
     signs = r"Traceback \(most recent|Error: |\{glue|\{numref|\{term|\{cite|\[\?\?\]"
     for name, soup in book.soup.items():
