@@ -493,6 +493,18 @@ def test_negative_numbers_in_the_text_have_a_minus(book):
     assert not [text for text in glued if re.match(r"-\d", text)]
 
 
+def test_a_shared_link_shows_the_picture_of_the_book(book):
+    for page in PAGES:
+        card = {
+            name: book.soup[f"{page}.html"].find("meta", property=f"og:{name}")
+            for name in ("image", "image:alt")
+        }
+        address = urlsplit(card["image"]["content"])
+        assert address.scheme == "https"
+        assert (book.html / address.path.removeprefix("/book/")).stat().st_size < 80e3
+        assert len(card["image:alt"]["content"]) > 20
+
+
 def test_no_page_offers_to_run_where_the_package_is_not(book):
     for name, soup in book.soup.items():
         for link in soup.find_all("a", href=True):
