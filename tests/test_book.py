@@ -647,6 +647,36 @@ def test_tables_can_be_read_and_nothing_is_cut_off(book, browser, chapter, schem
     assert cut == []
 
 
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"  # .ci/run installs it
+FAULTS = """async () => {
+  await window.MathJax?.startup?.promise;
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  const root = document.documentElement;
+  const wide = root.scrollWidth - root.clientWidth;
+  return [
+    ...violations.map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 200)}`),
+    ...(wide > 0 ? [`${wide} px too wide`] : []),
+  ];
+}"""
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here")
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_and_no_page_scrolls_sideways(book, browser, scheme, width):
+    size = {"width": width, "height": 900}
+    page = browser.new_page(color_scheme=scheme, viewport=size)
+    found = {}
+    for name, soup in book.soup.items():
+        if name.startswith("_") or soup.find("meta", attrs={"http-equiv": "Refresh"}):
+            continue  # source code; a page that leads elsewhere
+        page.goto((book.html / name).as_uri())
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found[name] = page.evaluate(FAULTS)
+    page.close()
+    assert len(found) >= len(PAGES)
+    assert {name: faults for name, faults in found.items() if faults} == {}
+
+
 def contrast(*colours):
     """Between two colours as a browser writes them: 1 to 21."""
     lights = []
