@@ -7,6 +7,8 @@ import posixpath
 import re
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 import zipfile
 from collections import Counter
@@ -594,6 +596,42 @@ def test_the_slides_show_figures_and_numbers_of_the_chapters(book, capsys):
     assert [h.get_text() for h in soup.select(".slides h2")] == heads
     assert "{glue" not in soup.get_text()
     assert soup.select(".slides math")
+
+
+def make(folder, target):
+    """What the Makefile does for a target when the book is rendered already."""
+    done = subprocess.run(
+        ["make", "-f", ROOT / "Makefile", "-o", ".venv/.ready", target, "PUBLISH=true"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_zip_has_the_whole_site(book, tmp_path):
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shutil.copytree(book.html, tmp_path / "_build" / "html")
+    make(tmp_path, "zip")
+    with zipfile.ZipFile(tmp_path / "_build" / "forgetting-in-one-shot.zip") as archive:
+        names = {n for n in archive.namelist() if not n.endswith("/")}
+    assert names == {
+        f"forgetting-in-one-shot/{file.relative_to(book.html).as_posix()}"
+        for file in book.html.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_book_can_be_printed(book, tmp_path, capsys):
+    folder = rendered(book, "singlehtml", capsys)
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "singlehtml").symlink_to(folder)
+    make(tmp_path, "pdf")
+    pdf = (tmp_path / "_build" / "forgetting-in-one-shot.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 50
+    assert pdf.count(b"/Subtype /Image") > 4 * len(NOTEBOOKS)
 
 
 # What only a browser can say, where there is one.
