@@ -118,6 +118,14 @@ def test_names_are_used_once_in_the_book():
     assert [name for name, n in named.items() if n > 1] == []
 
 
+def test_the_text_points_to_every_figure():
+    texts = [text_of(read(path)) for path in NOTEBOOKS]
+    texts += [p.read_text("utf-8") for p in (ROOT / "book").glob("*.md")]
+    pointed = re.findall(r"\{numref\}`(?:[^`<]*<)?([\w-]+)>?`", "\n".join(texts))
+    figures = {figure_of(c).get("name") for path in NOTEBOOKS for c in read(path)}
+    assert figures - {None} - set(pointed) == set()
+
+
 @each_notebook
 def test_exercises_have_folded_solutions(path):
     text = text_of(read(path))
@@ -193,7 +201,7 @@ RESULT = r"(?:accurac(?:y|ies)|errors?|A_R|E_F|loss(?:es)?|correlations?|probe)"
 BETWEEN = r"(?:\s(?:is|was|of|at|about|to|from|only|by|a|an|the|has|have|=|:)){0,3}\s"
 TYPED = re.compile(
     rf"""
-    (?<!at\sleast\s)(?<!at\smost\s)      # a definition, not a finding
+    (?<!at\sleast\s)(?<!at\smost\s)(?<!±)(?<!middle\s)  # a definition, no finding
     (?<![\w.,/-]) (?!100(?:\.0)?\s?%)    # everything, by any measure
     \d[\d,]*(?:\.\d+)?\s?%(?!\sinterval)  # 97.3 %
     | (?<![\w.,/-]) \d[\d,]*\.\d+\s{UNIT}         # 95.9 points, 0.3 seconds
@@ -244,6 +252,7 @@ def test_typed_results_are_found(text):
         "```python\nx = 95.9  # points, 3 %\n```",
         "forgotten well if $E_F$ is at least 95 % and",
         "the lower end of the 95 % interval",
+        "the middle 95 %, taken as ±10 %",
         "Eq. 2 to 7 of 10 classes, 200 epochs, three seeds",
     ],
 )
@@ -259,8 +268,28 @@ def test_no_result_is_typed_into_the_text(path):
         assert typed_results(figure_of(cell).get("caption", "")) == []
 
 
-def test_no_result_is_typed_into_the_first_page():
-    assert typed_results((ROOT / "book" / "intro.md").read_text()) == []
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "book").glob("*.md")), ids=lambda p: p.stem
+)
+def test_no_result_is_typed_into_a_page(path):
+    assert typed_results(path.read_text(encoding="utf-8")) == []
+
+
+def test_figures_of_the_paper_are_put_in_their_places():
+    path = ROOT / "book" / "_extensions" / "places.py"
+    spec = importlib.util.spec_from_file_location("places", path)
+    places = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(places)
+    for page in ("reproduced", "clusters"):
+        text = (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
+        assert "[[paper " in text
+        text, missing = places.filled(text)
+        assert missing == []
+        assert "[[" not in text
+    assert "8.66 and 21.0 s\nfor forgetting and 882 and 6,923 s" in text
+    for wrong in ("table-4/Swin", "table-4/Swin/none/seconds", "table-99/a/b/c"):
+        name = f"paper {wrong}"
+        assert places.filled(f"[[{name}]]") == ("(not yet recorded)", [name])
 
 
 @each_notebook
@@ -383,6 +412,18 @@ def test_page_says_what_it_was_run_with_and_hides_the_machinery(book, chapter):
     assert len(main.find_all("figure")) >= 4
 
 
+def test_page_of_numbers_says_which_run_they_come_from(book):
+    pages = {page for page, _, _ in used_glue()} | {"book/playground"}
+    for page in PAGES:
+        if not page.startswith("notebooks/"):
+            lines = [p.get_text() for p in body(book, page).find_all(class_="made-by")]
+            assert len(lines) == (page in pages), page
+            for line in lines:
+                for part in ("profile smoke", "mnemonic ", "torch ", "Python "):
+                    assert line.count(part) == 1, line
+                assert re.search(r"(commit [0-9a-f]{7,}|no commit)", line)
+
+
 def test_no_page_shows_a_fault(book):
     signs = r"Traceback \(most recent|Error: |\{glue|\{numref|\{term|\{cite|\[\?\?\]"
     for name, soup in book.soup.items():
@@ -454,6 +495,18 @@ def test_negative_numbers_in_the_text_have_a_minus(book):
     ]
     assert any(text.startswith("−") for text in glued)
     assert not [text for text in glued if re.match(r"-\d", text)]
+
+
+def test_a_shared_link_shows_the_picture_of_the_book(book):
+    for page in PAGES:
+        card = {
+            name: book.soup[f"{page}.html"].find("meta", property=f"og:{name}")
+            for name in ("image", "image:alt")
+        }
+        address = urlsplit(card["image"]["content"])
+        assert address.scheme == "https"
+        assert (book.html / address.path.removeprefix("/book/")).stat().st_size < 80e3
+        assert len(card["image:alt"]["content"]) > 20
 
 
 def test_each_chapter_can_be_opened_on_colab_and_no_other_page(book):
@@ -584,6 +637,42 @@ def test_the_slides_show_figures_and_numbers_of_the_chapters(book, capsys):
     assert soup.select(".slides math")
 
 
+def make(folder, target):
+    """What the Makefile does for a target when the book is rendered already."""
+    done = subprocess.run(
+        ["make", "-f", ROOT / "Makefile", "-o", ".venv/.ready", target, "PUBLISH=true"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_zip_has_the_whole_site(book, tmp_path):
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shutil.copytree(book.html, tmp_path / "_build" / "html")
+    make(tmp_path, "zip")
+    with zipfile.ZipFile(tmp_path / "_build" / "forgetting-in-one-shot.zip") as archive:
+        names = {n for n in archive.namelist() if not n.endswith("/")}
+    assert names == {
+        f"forgetting-in-one-shot/{file.relative_to(book.html).as_posix()}"
+        for file in book.html.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_book_can_be_printed(book, tmp_path, capsys):
+    folder = rendered(book, "singlehtml", capsys)
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "singlehtml").symlink_to(folder)
+    make(tmp_path, "pdf")
+    pdf = (tmp_path / "_build" / "forgetting-in-one-shot.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 50
+    assert pdf.count(b"/Subtype /Image") > 4 * len(NOTEBOOKS)
+
+
 # What only a browser can say, where there is one.
 
 CELLS = """() => [...document.querySelectorAll('.cell_output td, .cell_output th')]
@@ -633,6 +722,36 @@ def test_tables_can_be_read_and_nothing_is_cut_off(book, browser, chapter, schem
     for text, ground in pairs:
         assert contrast(text, ground) >= 4.5, (text, ground)
     assert cut == []
+
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"  # .ci/run installs it
+FAULTS = """async () => {
+  await window.MathJax?.startup?.promise;
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  const root = document.documentElement;
+  const wide = root.scrollWidth - root.clientWidth;
+  return [
+    ...violations.map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 200)}`),
+    ...(wide > 0 ? [`${wide} px too wide`] : []),
+  ];
+}"""
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here")
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_and_no_page_scrolls_sideways(book, browser, scheme, width):
+    size = {"width": width, "height": 900}
+    page = browser.new_page(color_scheme=scheme, viewport=size)
+    found = {}
+    for name, soup in book.soup.items():
+        if name.startswith("_") or soup.find("meta", attrs={"http-equiv": "Refresh"}):
+            continue  # source code; a page that leads elsewhere
+        page.goto((book.html / name).as_uri())
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found[name] = page.evaluate(FAULTS)
+    page.close()
+    assert len(found) >= len(PAGES)
+    assert {name: faults for name, faults in found.items() if faults} == {}
 
 
 def contrast(*colours):

@@ -292,6 +292,9 @@ def test_links_out_of_the_book_are_in_one_place():
     pages += [p for p in (ROOT / "book").glob("*.md") if p.name != "links.md"]
     pages += (ROOT / "notebooks").glob("*.ipynb")
     found = {x for p in pages for x in LINK.findall(p.read_text(encoding="utf-8"))}
+    dois = re.findall(r"^ *doi *= *\{(.+)\}", read("book/references.bib"), flags=re.M)
+    found |= {f"https://doi.org/{doi}" for doi in dois}
+    assert dois
     assert found == set(LINK.findall(read("book/links.md")))
 
 

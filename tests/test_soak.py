@@ -102,7 +102,7 @@ def test_work_that_is_lost_is_noticed(soak, tmp_path):
 
 
 def test_page_has_a_number_for_each_place():
-    page = module(ROOT / "book" / "_extensions" / "tested.py")
+    page = module(ROOT / "book" / "_extensions" / "places.py")
     text = (ROOT / "book" / "tested.md").read_text(encoding="utf-8")
     counted, missing = page.filled(text)
     assert missing == []

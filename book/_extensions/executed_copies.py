@@ -14,7 +14,12 @@ from pathlib import Path
 
 from sphinx.util import logging
 
+from mnemonic.results import provenance
+
 logger = logging.getLogger(__name__)
+GLUED = re.compile(r"\{glue:\w*\}`[^`:]*notebooks/(\w+)\.ipynb::")
+PLAYGROUND = "book/playground"
+BY_PAGE = ("html", "epub")  # the others put all pages into one
 REPAIRS = (
     # thebe's settings, left behind when its script is dropped
     (r"<script>[^<]*thebe[^<]*</script>", ""),
@@ -68,23 +73,44 @@ def page_context(app, pagename, templatename, context, doctree):
     context["script_files"] = [
         s for s in context.get("script_files", []) if "thebe" not in str(s)
     ]
+    if context.get("body") and app.builder.name in BY_PAGE:
+        context["body"] += foot(app, pagename)
+
+
+def foot(app, pagename):
+    """What a page was run with, or where its numbers come from."""
+    if pagename not in app.env.found_docs:
+        return ""
     copy = _copy_of(app, pagename)
-    if copy and copy.exists() and context.get("body"):
-        facts = json.loads(copy.read_text(encoding="utf-8"))["metadata"]["mnemonic"]
-        line = " · ".join(
-            [
-                f"profile {facts['profile']}",
-                f"data {facts['data']}",
-                facts["device"],
-                f"{facts['seconds']} s",
-                f"mnemonic {facts['mnemonic']}",
-                f"torch {facts['torch']}",
-                f"Python {facts['python']}",
-                facts["commit"],
-                facts["date"][:10],
-            ]
-        )
-        context["body"] += f'<p class="made-by">This page was run with: {line}</p>'
+    if pagename == PLAYGROUND:
+        said = "The network on this page was trained with"
+        profile = os.environ.get("MNEMONIC_PROFILE", "quick")
+        every = [{"profile": profile, **provenance()}]
+    elif copy:
+        said, every = "This page was run with", [_facts(copy)]
+    else:
+        said = "The chapters that the numbers on this page come from were run with"
+        source = Path(app.env.doc2path(pagename)).read_text(encoding="utf-8")
+        names = sorted(set(GLUED.findall(source)))
+        every = [_facts(_copy_of(app, f"notebooks/{name}")) for name in names]
+    every = [facts for facts in every if facts]
+    if not every:
+        return ""
+    parts = ["profile {profile}"]
+    if copy:
+        parts += ["data {data}", "{device}", "{seconds} s"]
+    parts += ["mnemonic {mnemonic}", "torch {torch}", "Python {python}", "{commit}"]
+    if copy:
+        parts += ["{date:.10}"]
+    lists = [dict.fromkeys(part.format(**facts) for facts in every) for part in parts]
+    line = " · ".join(", ".join(values) for values in lists)
+    return f'<p class="made-by">{said}: {line}</p>'
+
+
+def _facts(copy):
+    if copy is None or not copy.exists():
+        return None
+    return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["mnemonic"]
 
 
 def repair_pages(app, exception):

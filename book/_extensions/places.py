@@ -1,0 +1,77 @@
+"""Fill places in Markdown pages with numbers of tables that no chapter shows.
+
+``[[paper artefact/method/setting/metric:format]]`` stands for a figure of the paper.
+For the page on the tests ``[[part/measure:format]]`` stands for a count of their last
+recorded run, with the format ``yes`` for yes or no; ``[[runs]]`` for the table of the
+parts.
+"""
+
+import re
+
+from sphinx.util import logging
+
+from mnemonic.results import paper, recorded
+
+logger = logging.getLogger(__name__)
+PLACE = re.compile(r"\[\[([\w /-]+)(?::([^\]]+))?\]\]")
+
+
+def filled(text):
+    """The page with its numbers, and the places that no number was found for."""
+    missing = []
+
+    def number(match):
+        name, form = match.groups()
+        if name == "runs":
+            return runs()
+        if name.startswith("paper "):
+            value = figure(name.removeprefix("paper "))
+        else:
+            value = counts().get(name)
+        if value is None:
+            missing.append(name)
+            return "(not yet recorded)"
+        if form == "yes":
+            return "yes" if value else "no"
+        return format(value, form or ",.0f")
+
+    return PLACE.sub(number, text), missing
+
+
+def figure(name):
+    """Of the paper: one value, or nothing."""
+    try:
+        artefact, method, setting, metric = name.split("/")
+        rows = paper(artefact)
+        meant = (rows["method"] == method) & (rows["setting"] == setting)
+        return rows["value"][meant & (rows["metric"] == metric)].item()
+    except ValueError:
+        return None
+
+
+def counts():
+    frame, _ = recorded("soak")
+    return {f"{r.part}/{r.measure}": r.value for r in frame.itertuples()}
+
+
+def runs():
+    """A row a part: when and where it was run, and for how long."""
+    frame, _ = recorded("soak")
+    rows = ["| Part | Minutes | Date | Code | Device |", "|---|---|---|---|---|"]
+    for row in frame.drop_duplicates("part").itertuples():
+        day = str(row.date)[:10]
+        minutes = f"{row.seconds / 60:.1f}"
+        rows.append(f"| {row.part} | {minutes} | {day} | {row.commit} | {row.device} |")
+    return "\n".join(rows)
+
+
+def fill(app, docname, source):
+    if docname.startswith("book/"):
+        source[0], missing = filled(source[0])
+        for name in missing:
+            logger.warning("no table has a number for [[%s]]", name, location=docname)
+
+
+def setup(app):
+    app.connect("source-read", fill)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
