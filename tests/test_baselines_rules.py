@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 import mnemonic as mn
+from mnemonic.baselines import svd
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.erm_ktp import Masked
 from mnemonic.baselines.fastmu import hostile_noise
@@ -879,6 +880,23 @@ def test_svd_reads_as_many_forget_as_remaining_images(classes, n_forget):
     counts = {"codes": 0, "forget": n_forget, "remaining": n_kept}
     assert result.counts.images == counts
     assert result.counts.backward_passes == 0
+
+
+def test_svd_draws_its_columns_from_all_batches_and_holds_no_more(data, monkeypatch):
+    monkeypatch.setattr(svd, "MAX_COLUMNS", 50)
+    images = mn.Access(data, [1]).images("forget", "remaining")
+    in_small = [(x.flatten(1), None) for x, _ in images.in_order(8, "cpu")]
+    monkeypatch.setattr(type(images), "in_order", lambda *_: in_small)
+    rows, counts = torch.cat([x for x, _ in in_small]), torch.zeros(len(images.train))
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        (found,) = svd.layer_inputs(linear()[1:], images, generator).values()
+        assert found.shape == (rows.shape[1], 50)
+        places = [int((rows == column).all(1).nonzero()[0]) for column in found.T]
+        assert len(set(places)) == 50
+        counts[places] += 1
+    expected = 200 * 50 / len(counts)
+    assert (counts - expected).abs().max() < 5 * expected**0.5
 
 
 # JiT

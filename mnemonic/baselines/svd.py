@@ -30,7 +30,7 @@ def layer_inputs(
     model: nn.Module, images: Handed, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Inputs of each layer as the columns of a matrix ``[features, samples]``."""
-    caught: dict[str, list[Tensor]] = {}
+    caught: dict[str, tuple[Tensor, Tensor]] = {}
 
     def catch(name: str, layer: nn.Module, inputs: Tensor) -> None:
         if isinstance(layer, nn.Conv2d):
@@ -43,7 +43,19 @@ def layer_inputs(
             columns = patches.transpose(0, 1).flatten(1)
         else:
             columns = inputs.flatten(0, -2).T
-        caught.setdefault(name, []).append(columns)
+        keys = torch.rand(
+            columns.shape[1],
+            generator=generator,
+            device=generator.device,
+            dtype=torch.float64,
+        )
+        if name in caught:
+            before, old_keys = caught[name]
+            columns, keys = torch.cat([before, columns], 1), torch.cat([old_keys, keys])
+        if len(keys) > MAX_COLUMNS:  # those with the smallest keys: all are as likely
+            kept = keys.topk(MAX_COLUMNS, largest=False).indices.sort().values
+            columns, keys = columns[:, kept], keys[kept]
+        caught[name] = columns, keys
 
     handles = [
         layer.register_forward_pre_hook(
@@ -58,14 +70,7 @@ def layer_inputs(
             model(inputs)
     for handle in handles:
         handle.remove()
-    matrices = {name: torch.cat(columns, 1) for name, columns in caught.items()}
-    for name, r in matrices.items():
-        if r.shape[1] > MAX_COLUMNS:
-            chosen = torch.randperm(
-                r.shape[1], generator=generator, device=generator.device
-            )
-            matrices[name] = r[:, chosen[:MAX_COLUMNS]]
-    return matrices
+    return {name: columns for name, (columns, _) in caught.items()}
 
 
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
