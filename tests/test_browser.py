@@ -339,8 +339,9 @@ def test_playground_without_scripts_says_so(visit):
 CHAPTER = "notebooks/04_forgetting.html"
 
 
-def test_search_finds_a_chapter(visit):
-    page = visit("book/playground.html")
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_search_finds_a_chapter(visit, from_disk):
+    page = visit("book/playground.html", from_disk=from_disk)
     page.keyboard.press("Control+k")
     page.keyboard.type("expansion")
     page.keyboard.press("Enter")
