@@ -276,6 +276,30 @@ def test_playground_by_keyboard(play, playground):
         assert max(outline) >= 2, control
 
 
+TIMED = """async ([control, event]) => {
+  const node = document.querySelector(control);
+  if (node.type === "range") node.stepUp();
+  if (node.type === "checkbox") node.checked = !node.checked;
+  node.dispatchEvent(new Event(event));
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  return Number(document.getElementById("pg-facts").dataset.milliseconds);
+}"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("#pg-lambda1", "input"),
+        ("#pg-lambda2", "input"),
+        ("#pg-classes input", "change"),
+    ],
+    ids=lambda change: change[0],
+)
+def test_playground_answers_in_a_tenth_of_a_second(play, change):
+    page = play()
+    assert min(page.evaluate(TIMED, change) for _ in range(10)) < 100
+
+
 def test_playground_says_when_there_is_nothing_to_do(play):
     page = play()
     page.get_by_label("forget 3").press("Space")
