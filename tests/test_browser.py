@@ -276,6 +276,30 @@ def test_playground_by_keyboard(play, playground):
         assert max(outline) >= 2, control
 
 
+TIMED = """async ([control, event]) => {
+  const node = document.querySelector(control);
+  if (node.type === "range") node.stepUp();
+  if (node.type === "checkbox") node.checked = !node.checked;
+  node.dispatchEvent(new Event(event));
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  return Number(document.getElementById("pg-facts").dataset.milliseconds);
+}"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("#pg-lambda1", "input"),
+        ("#pg-lambda2", "input"),
+        ("#pg-classes input", "change"),
+    ],
+    ids=lambda change: change[0],
+)
+def test_playground_answers_in_a_tenth_of_a_second(play, change):
+    page = play()
+    assert min(page.evaluate(TIMED, change) for _ in range(20)) < 100
+
+
 def test_playground_says_when_there_is_nothing_to_do(play):
     page = play()
     page.get_by_label("forget 3").press("Space")
@@ -339,8 +363,9 @@ def test_playground_without_scripts_says_so(visit):
 CHAPTER = "notebooks/04_forgetting.html"
 
 
-def test_search_finds_a_chapter(visit):
-    page = visit("book/playground.html")
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_search_finds_a_chapter(visit, from_disk):
+    page = visit("book/playground.html", from_disk=from_disk)
     page.keyboard.press("Control+k")
     page.keyboard.type("expansion")
     page.keyboard.press("Enter")

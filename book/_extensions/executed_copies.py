@@ -34,6 +34,12 @@ REPAIRS = (
         r'<div class="sidebar-primary-item">(\s*<a class="navbar-brand)',
         r'<div class="sidebar-primary-item" role="navigation" aria-label="Home">\1',
     ),
+    # from a disk a page may not fetch others: the search shows their titles alone
+    (
+        r'(<script src="_static/searchtools.js">)',
+        "<script>DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY &&= "
+        r'location.protocol !== "file:";</script>\1',
+    ),
     # a hyphen before a number that was glued into the text
     (r'(<span class="pasted-text">)-(?=\d)', r"\1−"),
     # pandas heads its empty corner

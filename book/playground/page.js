@@ -141,14 +141,14 @@
   let eta, tops, chosenStep, colours;
 
   function classesChanged() {
+    const started = performance.now();
     const n = state.forgets.filter(Boolean).length;
     eta = n && n < K ? F.amplitude(squared, state.forgets) : null;
     tops = eta && F.largestOf(eta);
-    changed();
+    changed(started);
   }
 
-  function changed() {
-    const started = performance.now();
+  function changed(started = performance.now()) {
     const [lambda1, lambda2] = state.exponents.map((e) => 10 ** e);
     let fresh = network;
     let step = null;
@@ -174,13 +174,14 @@
   }
 
   function choose() {
-    if (!eta) return changed();
+    const started = performance.now();
+    if (!eta) return changed(started);
     const signs = state.sign === "codes" ? [1, -1] : [Number(state.sign)];
     const { lambda1, lambda2 } = F.best(
       F.candidates(network, codeBatch, eta, state.forgets, F.GRID, signs),
     );
     state.exponents = [lambda1, lambda2].map((v) => Math.round(Math.log10(v)));
-    changed();
+    changed(started);
   }
 
   // ---- what is shown
