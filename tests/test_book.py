@@ -292,6 +292,13 @@ def test_figures_of_the_paper_are_put_in_their_places():
         assert places.filled(f"[[{name}]]") == ("(not yet recorded)", [name])
 
 
+def test_each_artefact_of_the_paper_has_its_verdict_in_a_word():
+    rows = (ROOT / "book" / "reproduced.md").read_text(encoding="utf-8").splitlines()
+    words = [row.strip("| ").rpartition(" | ")[2] for row in rows if "| {ref}" in row]
+    assert len(words) >= 15
+    assert set(words) <= {"agrees", "partly", "differs", "open"}
+
+
 @each_notebook
 def test_chapter_has_the_length_of_a_lesson(path):
     assert 1500 <= len(prose(text_of(read(path))).split()) <= 2500
