@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -333,10 +334,13 @@ def _positions(split: Split, indices: object) -> slice | Tensor:
     _check_split(split)
     if indices is None:
         return slice(None)
-    try:
-        chosen = torch.arange(len(split), device=split.labels.device)[indices]
-    except Exception:  # whatever torch raises at what is no index
-        chosen = None
+    chosen = None
+    # Indices without values give whatever was in memory.
+    if not (isinstance(indices, Tensor) and indices.is_meta):
+        with contextlib.suppress(
+            Exception
+        ):  # whatever torch raises at what is no index
+            chosen = torch.arange(len(split), device=split.labels.device)[indices]
     if chosen is None or chosen.ndim != 1 or chosen.is_meta:
         raise ValueError(
             f"indices are {indices!r}; give positions from 0 to {len(split) - 1}, a "
