@@ -26,7 +26,7 @@ Example:
 
 from __future__ import annotations
 
-import math
+import sys
 
 import torch
 from sklearn.metrics import roc_curve
@@ -154,12 +154,12 @@ def log_ratios(
         Nats, of the shape of ``audited``.
     """
     floor = checked_number(
-        "sd_floor", sd_floor, lambda v: 0 < v < math.inf, "nats above 0"
+        "sd_floor", sd_floor, lambda v: 0 < v <= sys.float_info.max, "nats above 0"
     )
     densities = [
-        torch.distributions.Normal(phi.mean(0), phi.std(0).clamp_min(floor)).log_prob(
-            audited
-        )
+        torch.distributions.Normal(
+            phi.mean(0), phi.std(0).clamp_min(float(floor))
+        ).log_prob(audited)
         for phi in (unlearned, retrained)
     ]
     return densities[0] - densities[1]
