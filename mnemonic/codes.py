@@ -151,18 +151,20 @@ class MnemonicCodes:
             ) from error
         return torch.where((drawn < t_mix)[:, None, None, None], codes, inputs)
 
-    def to(self, device: torch.device | str) -> MnemonicCodes:
-        """The codes on another device.
+    def to(self, device: torch.device | str | torch.dtype) -> MnemonicCodes:
+        """The codes on another device, or in another precision.
 
         Args:
-            device: Where to.
+            device: Where to; or a type of floats, for a network of that precision.
 
         Returns:
             The same codes.
 
         A ``ValueError`` says that there is no such device.
         """
-        return replace(self, images=self.images.to(checked_device(device)))
+        if not isinstance(device, torch.dtype):
+            device = checked_device(device)
+        return replace(self, images=self.images.to(device))
 
     def check(self, data: ImageData) -> None:
         """Make sure that the codes belong to this kind of data.

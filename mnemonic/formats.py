@@ -18,7 +18,11 @@ import yaml
 SPHINX_ITSELF_KNOWS = ("html", "singlehtml")
 _NO_BUTTONS = {
     # jupyter-book's theme makes buttons for pages that have none, and stops
-    "launch_buttons": {"notebook_interface": "classic", "binderhub_url": ""},
+    "launch_buttons": {
+        "notebook_interface": "classic",
+        "binderhub_url": "",
+        "colab_url": "",
+    },
     "repository": {"url": "", "path_to_book": "", "branch": ""},
     "html": {
         "use_repository_button": False,
