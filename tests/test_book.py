@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from base64 import b64decode
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -520,7 +521,7 @@ def test_a_shared_link_shows_the_picture_of_the_book(book):
 def test_each_chapter_can_be_opened_on_colab_and_no_other_page(book):
     for name, soup in book.soup.items():
         links = {
-            a["href"] for a in soup.find_all("a", href=re.compile("colab.research"))
+            a["href"] for a in soup.find_all("a", href=re.compile("colab.+/github/"))
         }
         if name.startswith("notebooks/"):
             (link,) = links
@@ -588,6 +589,8 @@ def test_the_site_is_light_and_so_is_each_page(book):
     files = [f for f in book.html.rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 25e6
     for name, soup in book.soup.items():
+        if name.startswith("_static/"):  # a template of the theme
+            continue
         page = book.html / name
         tags = soup.select("script[src], link[rel=stylesheet]")
         links = (tag.get("src") or tag.get("href") for tag in tags)
@@ -640,7 +643,9 @@ def test_the_slides_show_figures_and_numbers_of_the_chapters(book, capsys):
     shown = soup.select(".slides img")
     assert len(figures) == len(shown) > 5
     for img in shown:
-        assert (page.parent / unquote(img["src"])).is_file()
+        kind, _, picture = img["src"].partition(",")
+        assert kind == "data:image/png;base64"
+        assert b64decode(picture).startswith(b"\x89PNG")
         assert img["alt"]
     heads = re.findall(r"^## (.+)$", source, re.MULTILINE)
     assert [h.get_text() for h in soup.select(".slides h2")] == heads

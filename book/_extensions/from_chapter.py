@@ -5,6 +5,7 @@ A figure comes with its alt text, a number by the name under which a chapter glu
 
 import ast
 import json
+import math
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -40,7 +41,8 @@ def numbers_of(folder):
         name = output.get("metadata", {}).get("scrapbook", {}).get("name")
         if name:
             text = "".join(output["data"]["application/papermill.record/text/plain"])
-            found[name] = ast.literal_eval(text)
+            # what a short profile leaves out is no number, and no literal either
+            found[name] = math.nan if text == "nan" else ast.literal_eval(text)
     return found
 
 
