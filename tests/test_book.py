@@ -636,7 +636,7 @@ def test_the_epub_has_every_page_and_reads_nothing_from_elsewhere(book, capsys):
 
 
 def test_the_slides_show_figures_and_numbers_of_the_chapters(book, capsys):
-    page = rendered(book, "revealjs", capsys) / "index.html"
+    page = rendered(book, "revealjs", capsys) / "book" / "slides.html"
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     source = (ROOT / "book" / "slides.md").read_text(encoding="utf-8")
     figures = re.findall(r"\{from-chapter\} (fig-[a-z0-9-]+)", source)
