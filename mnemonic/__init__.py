@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from mnemonic import exercises, plots, results
 from mnemonic.audits import audit
 from mnemonic.baselines import METHODS, Access, Unlearned
+from mnemonic.checkpoints import trained
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import Scores, evaluate
@@ -33,7 +34,7 @@ from mnemonic.profiles import Profile
 from mnemonic.sources import DATA_SETS, is_here, load_data
 from mnemonic.strengths import Strength, step_scales
 from mnemonic.tables import table
-from mnemonic.training import History, Recipe, train, trained
+from mnemonic.training import History, Recipe, train
 
 __version__ = "0.1.0"
 

@@ -21,13 +21,13 @@ from torch import nn
 
 from mnemonic.baselines import METHODS, Access, Method
 from mnemonic.baselines.mnemonic_code import prepared as trained_with_codes
+from mnemonic.checkpoints import trained_with_history
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.models import build_model
 from mnemonic.setups import SETUPS, Setup, settings_for
 from mnemonic.storage import digest
-from mnemonic.training import trained_with_history
 
 
 def compare(

@@ -15,7 +15,6 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,6 @@ from mnemonic.checks import (
     checked_device,
     checked_number,
     checked_path,
-    listed,
 )
 from mnemonic.files import FileSplit, Split
 from mnemonic.splits import ArraySplit
@@ -149,13 +147,13 @@ class ImageData:
                 "to remember; give at least two"
             )
         for part, split in splits.items():
-            _check_labels(part, split.labels, class_names)
+            files.check_labels(part, split.labels, class_names)
         if "validation" not in splits:
             held = _splits.stratified(splits["train"].labels, VALIDATION_SHARE)
             splits["validation"] = splits["train"].take(held.nonzero()[:, 0])
             splits["train"] = splits["train"].take((~held).nonzero()[:, 0])
             for part in ("train", "validation"):
-                _check_labels(part, splits[part].labels, class_names)
+                files.check_labels(part, splits[part].labels, class_names)
         shapes = {
             part: tuple(split.pixels.shape[1:])
             for part, split in splits.items()
@@ -165,7 +163,7 @@ class ImageData:
             raise ValueError(
                 f"images differ in shape between splits: {shapes}; give all of one"
             )
-        mean, std = _statistics(splits["train"])
+        mean, std = files.statistics(splits["train"])
         return cls(
             name,
             tuple(class_names),
@@ -206,16 +204,16 @@ class ImageData:
         return cls.from_splits(folder.name, names, splits, augmentation)
 
     def inputs(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
-        """Normalised network inputs of some or all of a split.
+        """As ``images``, normalised: what a network is given.
 
         Args:
-            split: One of this data's splits.
-            indices: Positions ``[n]``, a mask or a slice; all by default.
+            split: As in ``images``.
+            indices: As in ``images``.
 
         Returns:
             Shape ``[n, C, H, W]``.
 
-        A ``ValueError`` says what of split or indices does not fit.
+        A ``ValueError`` says what does not fit, as in ``images``.
         """
         return self._normalised(self.images(split, indices))
 
@@ -231,7 +229,7 @@ class ImageData:
 
         A ``ValueError`` says what of split or indices does not fit.
         """
-        indices = _positions(split, indices)
+        indices = files.positions(split, indices)
         if isinstance(split, FileSplit):
             chosen = torch.arange(len(split))[indices].tolist()
             return _splits.unit(torch.stack([split[i][0] for i in chosen]))
@@ -262,7 +260,7 @@ class ImageData:
         Raises:
             ValueError: If split, size, device or generator do not fit.
         """
-        _check_split(split)
+        files.check_split(split)
         device = checked_device(device)
         if not (generator is None or isinstance(generator, torch.Generator)):
             raise ValueError(
@@ -319,67 +317,6 @@ class ImageData:
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (v.to(images.device)[:, None, None] for v in (self.mean, self.std))
         return (images - mean) / std
-
-
-def _check_split(split: object) -> None:
-    if not isinstance(split, Split):
-        raise ValueError(
-            f"split is a {type(split).__name__}; give one of the data's splits, such "
-            "as data.train"
-        )
-
-
-def _positions(split: Split, indices: object) -> slice | Tensor:
-    """Which images are meant, if this is a split and has them."""
-    _check_split(split)
-    if indices is None:
-        return slice(None)
-    chosen = None
-    # Indices without values give whatever was in memory.
-    if not (isinstance(indices, Tensor) and indices.is_meta):
-        with contextlib.suppress(
-            Exception
-        ):  # whatever torch raises at what is no index
-            chosen = torch.arange(len(split), device=split.labels.device)[indices]
-    if chosen is None or chosen.ndim != 1 or chosen.is_meta:
-        raise ValueError(
-            f"indices are {indices!r}; give positions from 0 to {len(split) - 1}, a "
-            "mask or a slice"
-        )
-    return indices if isinstance(indices, slice) else chosen  # a slice copies nothing
-
-
-def _check_labels(part: str, labels: Tensor, class_names: Sequence[str]) -> None:
-    last = len(class_names) - 1
-    wrong = labels[(labels < 0) | (labels > last)]
-    if len(wrong):
-        raise ValueError(
-            f"{part} label {int(wrong[0])} is not in 0..{last}; number the "
-            f"{len(class_names)} classes from 0, in the order of their names, and get "
-            "files anew that may be damaged"
-        )
-    counts = torch.bincount(labels, minlength=len(class_names))
-    if (counts == 0).any():
-        empty = [class_names[i] for i in (counts == 0).nonzero()[:, 0]]
-        raise ValueError(
-            f"the {part} split has no image of {listed(empty)}; every class needs "
-            "one: add images or leave the class out"
-        )
-
-
-def _statistics(split: Split) -> tuple[Tensor, Tensor]:
-    if isinstance(split, FileSplit):  # the usual constants of ImageNet
-        return torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    count = split.pixels[:, 0].numel()
-    total, squares = 0.0, 0.0
-    for part in split.pixels.split(4096):  # a float64 copy of the whole is too large
-        part = _splits.unit(part).double()
-        total = total + part.sum((0, 2, 3))
-        squares = squares + part.square().sum((0, 2, 3))
-    mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0).sqrt()
-    std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a blank channel
-    return mean.float(), std.float()
 
 
 def checked_data(data: object) -> ImageData:

@@ -250,7 +250,7 @@ def _package_files() -> list[Path]:
     # What draws and publishes does not change a measured number, and a function that
     # runs in a grid is in its key by its own source.
     beside = {"plots", "publish", "results", "tables", "__init__"}
-    beside |= {"comparison", "editions", "formats", "pretrained", "records"}
+    beside |= {"comparison", "editions", "executed", "formats", "pretrained", "records"}
     beside |= {"scaling", "suspects", "tuning"}
     return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]
 

@@ -1,4 +1,4 @@
-"""Splits of images that stay in their files until they are needed.
+"""Splits of images that stay in their files until they are needed, and of either kind.
 
 Example:
     >>> import torch
@@ -8,7 +8,9 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from mnemonic.splits import ArraySplit
+from mnemonic.checks import listed
+from mnemonic.splits import ArraySplit, unit
 
 IN_MEMORY_LIMIT = 2**30  # bytes of uint8 pixels: CIFAR-10 has 0.18 GB, ImageNet 190
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
@@ -57,6 +60,68 @@ class FileSplit(Dataset):
 
 
 Split = ArraySplit | FileSplit
+
+
+def check_split(split: object) -> None:
+    """Refuse what is no split."""
+    if not isinstance(split, Split):
+        raise ValueError(
+            f"split is a {type(split).__name__}; give one of the data's splits, such "
+            "as data.train"
+        )
+
+
+def positions(split: Split, indices: object) -> slice | Tensor:
+    """Which images are meant, if this is a split and has them."""
+    check_split(split)
+    if indices is None:
+        return slice(None)
+    chosen = None
+    # Indices without values give whatever was in memory.
+    if not (isinstance(indices, Tensor) and indices.is_meta):
+        with contextlib.suppress(Exception):  # whatever torch raises at no index
+            chosen = torch.arange(len(split), device=split.labels.device)[indices]
+    if chosen is None or chosen.ndim != 1 or chosen.is_meta:
+        raise ValueError(
+            f"indices are {indices!r}; give positions from 0 to {len(split) - 1}, a "
+            "mask or a slice"
+        )
+    return indices if isinstance(indices, slice) else chosen  # a slice copies nothing
+
+
+def check_labels(part: str, labels: Tensor, class_names: Sequence[str]) -> None:
+    """Refuse labels that are no classes, and classes without an image."""
+    last = len(class_names) - 1
+    wrong = labels[(labels < 0) | (labels > last)]
+    if len(wrong):
+        raise ValueError(
+            f"{part} label {int(wrong[0])} is not in 0..{last}; number the "
+            f"{len(class_names)} classes from 0, in the order of their names, and get "
+            "files anew that may be damaged"
+        )
+    counts = torch.bincount(labels, minlength=len(class_names))
+    if (counts == 0).any():
+        empty = [class_names[i] for i in (counts == 0).nonzero()[:, 0]]
+        raise ValueError(
+            f"the {part} split has no image of {listed(empty)}; every class needs "
+            "one: add images or leave the class out"
+        )
+
+
+def statistics(split: Split) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of pixels in [0, 1], per channel."""
+    if isinstance(split, FileSplit):  # the usual constants of ImageNet
+        return torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    count = split.pixels[:, 0].numel()
+    total, squares = 0.0, 0.0
+    for part in split.pixels.split(4096):  # a float64 copy of the whole is too large
+        part = unit(part).double()
+        total = total + part.sum((0, 2, 3))
+        squares = squares + part.square().sum((0, 2, 3))
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a blank channel
+    return mean.float(), std.float()
 
 
 def decode(file: str | Path | BinaryIO) -> Tensor:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mnemonic.checkpoints import trained
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.models import build_model
 from mnemonic.sources import load_data
 from mnemonic.strengths import Strength
-from mnemonic.training import Recipe, trained
+from mnemonic.training import Recipe
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from mnemonic.checkpoints import trained
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import evaluate
@@ -20,7 +21,6 @@ from mnemonic.forgetting import forget
 from mnemonic.models import build_model, last_layer
 from mnemonic.setups import SETUPS
 from mnemonic.strengths import Strength
-from mnemonic.training import trained
 
 
 def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) -> dict:

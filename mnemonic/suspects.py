@@ -26,12 +26,12 @@ from mnemonic.audits.outputs import logits_of, part_of
 from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
+from mnemonic.checkpoints import trained
 from mnemonic.codes import MnemonicCodes
 from mnemonic.comparison import access_for, starting_network
 from mnemonic.data import ImageData
 from mnemonic.models import build_model, last_layer
 from mnemonic.setups import SETUPS, settings_for
-from mnemonic.training import trained
 
 PARTS = ("all layers", "last layer", "all but the last")
 CONTROLS = ("original", "row-zeroing", "random-noise")

@@ -24,7 +24,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from mnemonic import editions, publish
+from mnemonic import editions, executed, publish
 
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -390,7 +390,7 @@ def test_every_notebook_runs_and_the_book_renders_without_a_warning(book):
     assert book.first.err == ""
     for path in NOTEBOOKS:
         assert f"running {path.name} (smoke)" in book.first.out
-        assert publish.fault_of(book.copies[path.stem]) is None
+        assert executed.fault_of(book.copies[path.stem]) is None
     assert book.untouched
 
 

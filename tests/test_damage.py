@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
+from mnemonic import executed as execution
 from mnemonic import publish, results, setups, storage
 from mnemonic.files import read_image
 
@@ -180,8 +181,8 @@ def executed(tmp, data, codes, monkeypatch):
         content["cells"][0]["outputs"] = [shown]
         aside.write_text(json.dumps(content))
 
-    monkeypatch.setattr(publish, "_papermill", execute)
-    monkeypatch.setattr(publish, "key_of", lambda *_: "key")
+    monkeypatch.setattr(execution, "_papermill", execute)
+    monkeypatch.setattr(execution, "key_of", lambda *_: "key")
     path = repository / "_build" / "executed" / "smoke" / "01_one.ipynb"
 
     def read():
@@ -443,7 +444,7 @@ def test_build_on_a_full_disk(tmp_path, data, codes, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publish, "_finish", full)
+    monkeypatch.setattr(execution, "_finish", full)
     call = ["--profile", "smoke", "--root", str(repository), "--no-render"]
     assert publish.main(call) == 1
     said = capsys.readouterr().err

@@ -311,3 +311,15 @@ def test_no_file_names_a_place_outside_the_repository():
         if path.is_file():
             found = outside.search(path.read_text(encoding="utf-8", errors="replace"))
             assert not found, f"{name} names {found.group()}"
+
+
+def test_the_page_of_the_package_has_every_module():
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    there = set(re.findall(r"automodule:: mnemonic\.([\w.]+)", page))
+    folder = ROOT / "mnemonic"
+    modules = {
+        p.relative_to(folder).with_suffix("").as_posix().replace("/", ".")
+        for p in folder.rglob("*.py")
+        if p.stem != "__init__"
+    }
+    assert modules <= there

@@ -14,7 +14,7 @@ import nbformat
 import papermill
 import pytest
 
-from mnemonic import publish
+from mnemonic import executed, publish
 from mnemonic.results import provenance
 
 EXECUTED = Path("_build") / "executed" / "smoke"
@@ -89,7 +89,7 @@ def names(folder):
 
 
 def key(root, profile="smoke"):
-    return publish.key_of(root / "notebooks" / "01_one.ipynb", root, profile)
+    return executed.key_of(root / "notebooks" / "01_one.ipynb", root, profile)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_what_makes_a_copy_unfit_for_print(tmp_path, cells, fault):
     }
     copy = tmp_path / "copy.ipynb"
     copy.write_text(json.dumps({"cells": [{**usual, **cell} for cell in cells]}))
-    found = publish.fault_of(copy)
+    found = executed.fault_of(copy)
     assert found == fault or found.startswith(fault)
 
 

@@ -208,13 +208,13 @@ def fetch(data, drawn, monkeypatch, *, expect_training, **changes):
         calls.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(mn.training, "train", counted)
+    monkeypatch.setattr(mn.checkpoints, "train", counted)
     settings = {
         "recipe": QUICK, "codes": drawn, "t_mix": 0.2, "seed": 0, **changes,
     }  # fmt: skip
     model = mn.build_model("mlp", data, seed=settings.pop("init", 0))
     model = mn.trained(model, data, **settings, progress=False)
-    monkeypatch.setattr(mn.training, "train", real)
+    monkeypatch.setattr(mn.checkpoints, "train", real)
     assert bool(calls) == expect_training
     return weights(model)
 
@@ -233,7 +233,7 @@ def test_trained_once_for_the_same_content(data, codes, monkeypatch):
         other = fetch(data, codes, monkeypatch, expect_training=True, **changes)
         assert not torch.equal(other, first)
     fetch(data.without([2]), codes, monkeypatch, expect_training=True)
-    monkeypatch.setattr(mn.training, "source_digest", lambda *names: "edited")
+    monkeypatch.setattr(mn.checkpoints, "source_digest", lambda *names: "edited")
     fetch(data, codes, monkeypatch, expect_training=True)
 
 
