@@ -19,7 +19,7 @@ import os
 # ones slow each other down tenfold. It counts where torch is not loaded yet.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mnemonic import exercises, plots, results
+from mnemonic import exercises, figures, plots, results
 from mnemonic.audits import audit
 from mnemonic.baselines import METHODS, Access, Unlearned
 from mnemonic.checkpoints import trained
@@ -60,6 +60,7 @@ __all__ = [
     "diagonal_fisher",
     "evaluate",
     "exercises",
+    "figures",
     "forget",
     "forget_from_data",
     "is_here",

@@ -370,6 +370,7 @@ LEFT_OUT = {
     "audits.Estimate": "a result",
     "audits.audit": "tried as audit",
     "exercises": "checks of a student's answer: they fail by AssertionError",
+    "figures": "only draw",
     "plots": "only draw",
     "results": "its functions are tried one by one",
     "results.device_name": "takes nothing",

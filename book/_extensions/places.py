@@ -1,6 +1,7 @@
 """Fill places in Markdown pages with numbers of tables that no chapter shows.
 
-``[[paper artefact/method/setting/metric:format]]`` stands for a figure of the paper.
+``[[paper artefact/method/setting/metric:format]]`` stands for a figure of the paper,
+``[[workers engine/column:format]]`` for a median of the recorded grids of two workers.
 For the page on the tests ``[[part/measure:format]]`` stands for a count of their last
 recorded run, with the format ``yes`` for yes or no; ``[[runs]]`` for the table of the
 parts.
@@ -26,6 +27,8 @@ def filled(text):
             return runs()
         if name.startswith("paper "):
             value = figure(name.removeprefix("paper "))
+        elif name.startswith("workers "):
+            value = by_engine(name.removeprefix("workers "))
         else:
             value = counts().get(name)
         if value is None:
@@ -47,6 +50,14 @@ def figure(name):
         return rows["value"][meant & (rows["metric"] == metric)].item()
     except ValueError:
         return None
+
+
+def by_engine(name):
+    """Of the benchmark of workers: a median, or nothing."""
+    engine, column = name.split("/")
+    frame, _ = recorded("workers")
+    of_engine = frame[frame["engine"] == engine]
+    return of_engine[column].median() if len(of_engine) else None
 
 
 def counts():
