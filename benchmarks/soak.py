@@ -15,6 +15,7 @@ import os
 import random
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,39 @@ class Build(Job):
         return [shown(path) for path in self.results()]
 
 
+class Render(Build):
+    """The pages of the whole book, in place of old ones."""
+
+    n, built = None, None  # number of pages, and the folder of a first build
+    mark = b"<!-- old -->"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.call = ["-c", BUILD, "--profile", "smoke", "--root", str(ROOT)]
+        self.call += ["--build", "build"]
+        if self.built:
+            for name in ("executed", "html"):
+                shutil.copytree(self.built / name, folder / "build" / name)
+            (folder / "build" / "html" / ".key").unlink()
+            for page in self.results():
+                page.write_bytes(page.read_bytes() + self.mark)
+
+    def results(self):
+        return sorted(self.folder.glob("build/html/**/*.html"))
+
+    def finished(self):
+        pages = {
+            str(p.relative_to(self.folder)): p.read_bytes() for p in self.results()
+        }
+        require(len(pages) == self.n, f"{len(pages)} pages of {self.n}")
+        old = [page.endswith(self.mark) for page in pages.values()]
+        require(all(old) or not any(old), "some pages are old, and some are new")
+        return {} if all(old) else pages
+
+    def outcome(self):
+        return sorted(self.finished().items())
+
+
 def shown(path):
     """What the code cells of an executed notebook show, pictures too, bit for bit."""
     found = []
@@ -288,6 +322,16 @@ def kills_of_grid(options, folder):
 
 def kills_of_build(options, folder):
     return interrupted(Build, folder / "build", options.kills // 6)
+
+
+def kills_of_render(options, folder):
+    whole = Render(folder / "whole")
+    out, err = whole.start().communicate()
+    require(whole.results(), f"the book was not made: {out}{err}")
+    Render.n, Render.built = len(whole.results()), whole.folder / "build"
+    (folder / "render").mkdir()
+    kills = interrupted(Render, folder / "render", options.kills // 6)
+    return {"pages": Render.n, **kills}
 
 
 def together(options, folder):
@@ -487,6 +531,7 @@ def clean(options, folder):
 PARTS = {
     "kills of a grid": kills_of_grid,
     "kills of a build": kills_of_build,
+    "kills of a render": kills_of_render,
     "together": together,
     "sameness": sameness,
     "clean": clean,

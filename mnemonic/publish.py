@@ -153,8 +153,8 @@ def render(
             return False
         fresh = aside / "_build" / builder
         (fresh / ".key").write_text(key)
-        stamp.unlink(missing_ok=True)  # first: half of the old pages is not up to date
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():  # at no moment is a half of the pages there
+            os.replace(final, aside / "old")
         os.replace(fresh, final)
         shutil.rmtree(aside, ignore_errors=True)
     print(f"the book: {final / 'index.html'}")

@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -116,10 +117,13 @@ def tuned(path: Path) -> dict[str, dict]:
     Raises:
         ValueError: If the file is damaged.
     """
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         return {}
     try:
-        methods = json.loads(path.read_text())["methods"]
+        content = json.loads(path.read_text())
+        methods = content["methods"]
+        if content["sha256"] != hash_of(methods):
+            raise ValueError("its settings are not what was written")
         if not all(isinstance(m["settings"], dict) for m in methods.values()):
             raise ValueError("a method without settings")
     except (
@@ -130,6 +134,11 @@ def tuned(path: Path) -> dict[str, dict]:
             f"it with: python -m mnemonic.tuning {path.stem}"
         ) from error
     return methods
+
+
+def hash_of(methods: dict[str, dict]) -> str:
+    """SHA-256 of what was found, that its file carries."""
+    return hashlib.sha256(json.dumps(methods, sort_keys=True).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from mnemonic.comparison import access_for, starting_network, version_of
 from mnemonic.evaluation import evaluate
 from mnemonic.experiments import run_grid
 from mnemonic.results import provenance
-from mnemonic.setups import SETUPS, TUNED, tuned
+from mnemonic.setups import SETUPS, TUNED, hash_of, tuned
 from mnemonic.storage import generator_for, write_json
 
 TRIALS = 12
@@ -141,8 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         "seeds": list(SEEDS),
     }
     path = TUNED / f"{options.setup}.json"
-    kept = tuned(path)
-    write_json(path, {"about": about, "methods": {**kept, **found}})
+    methods = {**tuned(path), **found}
+    write_json(path, {"about": about, "sha256": hash_of(methods), "methods": methods})
     return 0
 
 

@@ -292,6 +292,7 @@ TIMED = """async ([control, event]) => {
         ("#pg-lambda1", "input"),
         ("#pg-lambda2", "input"),
         ("#pg-classes input", "change"),
+        ("#pg-choose", "click"),
     ],
     ids=lambda change: change[0],
 )

@@ -198,7 +198,7 @@ def tuned(tmp, data, codes, monkeypatch):
     monkeypatch.setattr(setups, "TUNED", tmp)
     path = tmp / "mnist-5k-mlp.json"
     shutil.copy(Path(setups.__file__).parent / "baselines" / "tuned" / path.name, tmp)
-    return Place(path, b'{"about": {}}', lambda: setups.settings_for(path.stem), False)
+    return Place(path, b'{"about": {}}', lambda: setups.settings_for(path.stem))
 
 
 def idx(ending):

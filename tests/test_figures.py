@@ -25,6 +25,11 @@ def drawn(ax, color):
     return [np.concatenate(values) for values in zip(*pairs, strict=True)]
 
 
+def means(ax, color):
+    """Of a sweep over two settings: the line comes before the dots."""
+    return list(drawn(ax, color)[1][:2])
+
+
 def rows(**columns):
     """Two seeds, so that what is drawn has a spread."""
     frame = pd.DataFrame(columns)
@@ -55,8 +60,8 @@ def test_garments():
 def test_judged_puts_each_column_under_its_name():
     columns = {"E_F": [1.0, 2], "probe": [3.0, 4], "back": [5.0, 6]}
     runs = rows(network=["one", "two"], **columns, **{"A_R then": [7.0, 8]})
-    means = mn.mean_sd(runs, ["network"], [*columns, "A_R then"])
-    axes = mn.figures.ch5.judged(runs, means).axes
+    by_network = mn.mean_sd(runs, ["network"], [*columns, "A_R then"])
+    axes = mn.figures.ch5.judged(runs, by_network).axes
     assert [ax.get_xlabel() for ax in axes] == [
         "$E_F$ (%)",
         "probe (%)",
@@ -107,17 +112,17 @@ def test_blended():
     *images, ax = fig.axes
     seen = [np.asarray(i.images[0].get_array()) for i in images]
     assert [s.max() for s in seen] == [1, 1, 0.5, 0.5]  # by share, both images
-    assert list(drawn(ax, FORGET)[1]) == [5, 95]
-    assert list(drawn(ax, mn.plots.CODES)[1]) == [90, 10]
-    assert list(drawn(ax, mn.plots.NEUTRAL)[1]) == [90, 50]
+    assert means(ax, FORGET) == [5, 95]
+    assert means(ax, mn.plots.CODES) == [90, 10]
+    assert means(ax, mn.plots.NEUTRAL) == [90, 50]
 
 
 def test_strengths():
     frame = rows(lambda1=[0.1, 1.0], A_R=[98.0, 90], E_F=[20.0, 100], before=[97.0, 97])
     fig = mn.figures.ch6.strengths([(frame, "lambda1", "cap", 0.1)] * 2)
     for ax in fig.axes:
-        assert list(drawn(ax, FORGET)[1]) == [20, 100]
-        assert list(drawn(ax, REMAINING)[1]) == [98, 90]
+        assert means(ax, FORGET) == [20, 100]
+        assert means(ax, REMAINING) == [98, 90]
         assert list(drawn(ax, mn.plots.PAPER)[0]) == [0.1, 0.1]
 
 
@@ -138,8 +143,8 @@ def test_from_images():
     codes = pd.Series({"A_R": 97.0, "E_F": 98.0})
     fig = mn.figures.ch6.from_images(runs, codes, pd.Series(range(6)))
     left, right = fig.axes
-    assert list(drawn(left, REMAINING)[1]) == [60, 90]
-    assert list(drawn(right, FORGET)[1]) == [100, 99]
+    assert means(left, REMAINING) == [60, 90]
+    assert means(right, FORGET) == [100, 99]
     assert [drawn(ax, mn.plots.CODES)[1][0] for ax in (left, right)] == [97, 98]
 
 

@@ -504,25 +504,24 @@ def test_pages_of_a_render_that_failed_are_not_shown(root, ran, jupyter_book, ca
     assert "new" in (html / "index.html").read_text()
 
 
-def test_pages_that_were_being_removed_do_not_count(
-    root, ran, jupyter_book, monkeypatch
-):
+def test_pages_are_replaced_whole(root, ran, jupyter_book, monkeypatch):
     calls = jupyter_book()
     html, intro = root / "_build" / "html", root / "book" / "intro.md"
     assert publish_in(root) == 0
-    before, remove = intro.read_text(), shutil.rmtree
+    before, replace = intro.read_text(), os.replace
 
-    def stopped(path, **how):
-        if path == html:
-            (html / "index.html").unlink()
+    def stopped(source, target):
+        if target == html:
+            assert not html.exists()
             raise KeyboardInterrupt
-        remove(path, **how)
+        replace(source, target)
 
     intro.write_text("# Another")
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", stopped)
+        patch.setattr(os, "replace", stopped)
         with pytest.raises(KeyboardInterrupt):
             publish_in(root)
+    assert not html.exists()  # and not a part of it
     intro.write_text(before)
     assert publish_in(root) == 0
     assert (html / "index.html").exists()

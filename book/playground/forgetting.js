@@ -85,7 +85,7 @@ const Forgetting = (() => {
           values.push(value / unit);
         }
       });
-      for (; pixels.length % 4; values.push(0)) pixels.push(0); // see forward
+      for (; pixels.length % 4; values.push(0)) pixels.push(0); // see incoming
       starts.push(pixels.length);
     }
     return {
@@ -96,19 +96,17 @@ const Forgetting = (() => {
     };
   }
 
-  /** Answers of the hidden units [N][H] and logits [N][K]. */
-  function forward({ w1, b1, w2, b2 }, { ground, starts, pixels, values }) {
+  /** What reaches the hidden units [N][H]. */
+  function incoming({ w1, b1 }, { ground, starts, pixels, values }) {
     const units = b1.length;
-    const k = b2.length;
     const n = starts.length - 1;
-    const hidden = new Float64Array(n * units);
-    const logits = new Float64Array(n * k);
+    const all = new Float64Array(n * units);
     const blank = Float64Array.from(b1); // what an input without ink gives
     for (let p = 0; ground && p < PIXELS; p++) {
       for (let h = 0; h < units; h++) blank[h] += ground * w1[p * units + h];
     }
-    const sums = new Float64Array(units);
     for (let i = 0; i < n; i++) {
+      const sums = all.subarray(i * units, (i + 1) * units);
       sums.set(blank);
       for (let j = starts[i]; j < starts[i + 1]; j += 4) {
         // four at a time take half of the time
@@ -121,17 +119,27 @@ const Forgetting = (() => {
           sums[h] += v0 * w1[a0 + h] + v1 * w1[a1 + h] + v2 * w1[a2 + h] + v3 * w1[a3 + h];
         }
       }
-      for (let h = 0; h < units; h++) {
-        hidden[i * units + h] = 1 / (1 + Math.exp(-sums[h]));
-      }
-      for (let c = 0; c < k; c++) {
-        let sum = b2[c];
-        for (let h = 0; h < units; h++) sum += w2[c * units + h] * hidden[i * units + h];
-        logits[i * k + c] = sum;
-      }
+    }
+    return all;
+  }
+
+  /** Answers of the hidden units [N][H] to what reaches them, and logits [N][K]. */
+  function outgoing({ w2, b2 }, sums) {
+    const k = b2.length;
+    const units = w2.length / k;
+    const hidden = sums.map((value) => 1 / (1 + Math.exp(-value)));
+    const logits = new Float64Array((hidden.length / units) * k);
+    for (let at = 0; at < logits.length; at++) {
+      const c = at % k;
+      const first = ((at - c) / k) * units;
+      let sum = b2[c];
+      for (let h = 0; h < units; h++) sum += w2[c * units + h] * hidden[first + h];
+      logits[at] = sum;
     }
     return { hidden, logits };
   }
+
+  const forward = (network, batch) => outgoing(network, incoming(network, batch));
 
   function logSumExp(values) {
     const top = Math.max(...values);
@@ -217,18 +225,17 @@ const Forgetting = (() => {
   const scalesOf = (tops, lambda1, lambda2) =>
     each((name) => Math.min(lambda1, lambda2 / tops[name]));
 
-  /** w ± alpha eta (Eq. 5), rounded to float32 as the package's are. */
-  function moved(network, eta, scales, sign) {
-    return each((name) => {
-      const scale = sign * scales[name];
-      const [old, ratio] = [network[name], eta[name]];
-      const fresh = new Float32Array(old.length);
-      for (let i = 0; i < old.length; i++) {
-        fresh[i] = old[i] + Math.fround(scale * ratio[i]);
-      }
-      return fresh;
-    });
+  /** w ± alpha eta (Eq. 5) of a layer, rounded to float32 as the package's are. */
+  function movedLayer(old, ratio, scale) {
+    const fresh = new Float32Array(old.length);
+    for (let i = 0; i < old.length; i++) {
+      fresh[i] = old[i] + Math.fround(scale * ratio[i]);
+    }
+    return fresh;
   }
+
+  const moved = (network, eta, scales, sign) =>
+    each((name) => movedLayer(network[name], eta[name], sign * scales[name]));
 
   const answerOf = (logits) => logits.indexOf(Math.max(...logits));
 
@@ -257,16 +264,29 @@ const Forgetting = (() => {
     };
   }
 
-  /** One row a strength and sign, scored on the codes alone. */
+  /** One row a strength and sign, scored on the codes alone. What reaches the hidden
+      units is linear in the step, x (w + s eta) = x w + s (x eta), and computed once. */
   function candidates(network, codes, eta, forgets, strengths, signs) {
     const tops = largestOf(eta);
+    const units = network.b1.length;
+    const before = incoming(network, codes);
+    const along = incoming({ w1: eta.w1, b1: new Float64Array(units) }, codes);
+    const logitsAt = (step) => {
+      const sums = before.map(
+        (value, i) => value + step.w1 * along[i] + step.b1 * eta.b1[i % units],
+      );
+      const [w2, b2] = ["w2", "b2"].map((name) =>
+        movedLayer(network[name], eta[name], step[name]),
+      );
+      return outgoing({ w2, b2 }, sums).logits;
+    };
     const scored = new Map(); // settings that scale all layers alike share a run
     return strengths.flatMap(([lambda1, lambda2]) =>
       signs.map((sign) => {
         const scales = scalesOf(tops, lambda1, lambda2);
         const key = [sign, ...Object.values(scales)].join();
         if (!scored.has(key)) {
-          const { logits } = forward(moved(network, eta, scales, sign), codes);
+          const logits = logitsAt(each((name) => sign * scales[name]));
           scored.set(key, codeScores(logits, forgets));
         }
         return { lambda1, lambda2, sign, ...scored.get(key) };

@@ -192,7 +192,7 @@ def blended(
     for column, images in enumerate(pictures):
         for row, image in enumerate((images - low) / (high - low)):
             ax = fig.add_subplot(grid[row, column])
-            seen = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1)
+            seen = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
             ax.imshow(seen, vmin=0, vmax=1)
             ax.set_axis_off()
     ax = fig.add_subplot(grid[2, :])
