@@ -63,7 +63,7 @@ def run_grid(
             there is a GPU. Each uses one thread.
         backend: Of joblib: processes by default, ``"dask"`` or ``"ray"`` where a
             cluster is set up (see the page "Beyond one machine"); its workers need
-            the same cache folder.
+            the same cache folder. Dask uses all its workers, whatever ``jobs`` says.
 
     Returns:
         One row a result, with the columns of the setting, ``seed``, and those of the

@@ -1,5 +1,6 @@
 import pytest
 
+import mnemonic as mn
 from mnemonic import records
 
 
@@ -16,6 +17,28 @@ def test_every_class_is_forgotten_by_two_choices():
             assert row["forgets_codes"]
             assert row["forgetting_error"] > 80
             assert row["remaining_accuracy"] > row["before_remaining_accuracy"] - 10
+
+
+def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
+    asked, strengths = [], []
+
+    def trained(model, data, *, recipe, codes, t_mix, seed, progress):
+        asked.append((type(model).__name__, recipe.epochs, recipe.schedule, t_mix))
+        return model
+
+    def forget(model, codes, classes, strength):
+        strengths.append(strength)
+        raise InterruptedError  # the rest is as in the other records
+
+    monkeypatch.setattr("mnemonic.profiles.trained", trained)
+    monkeypatch.setattr(records, "forget", forget)
+    monkeypatch.setattr(records, "evaluate", lambda *given: None)
+    with pytest.raises(InterruptedError):
+        records.every_class(0, "resnet18", "mnist-5k")
+    assert asked == [("ResNet", 200, "cosine", 0.3)]
+    assert strengths == [None]
+    assert records.RESNET18.strength == mn.Strength(1e-5, 1e4)
+    assert {"cifar10-jpeg-resnet18", "tiny-imagenet-40-resnet18"} < set(records.RECORDS)
 
 
 @pytest.mark.parametrize("names", [[], ["mnist"], ["mnist-complete", "nonsense"]])

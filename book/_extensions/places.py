@@ -1,7 +1,8 @@
 """Fill places in Markdown pages with numbers of tables that no chapter shows.
 
 ``[[paper artefact/method/setting/metric:format]]`` stands for a figure of the paper,
-``[[workers engine/column:format]]`` for a median of the recorded grids of two workers.
+``[[workers engine/column:format]]`` for a median of the recorded grids of two workers,
+``[[workers engine/column/min:format]]`` for their least (``max``, ``count``).
 For the page on the tests ``[[part/measure:format]]`` stands for a count of their last
 recorded run, with the format ``yes`` for yes or no; ``[[runs]]`` for the table of the
 parts.
@@ -53,11 +54,11 @@ def figure(name):
 
 
 def by_engine(name):
-    """Of the benchmark of workers: a median, or nothing."""
-    engine, column = name.split("/")
+    """Of the benchmark of workers: a median or another summary, or nothing."""
+    engine, column, how = [*name.split("/"), "median"][:3]
     frame, _ = recorded("workers")
     of_engine = frame[frame["engine"] == engine]
-    return of_engine[column].median() if len(of_engine) else None
+    return getattr(of_engine[column], how)() if len(of_engine) else None
 
 
 def counts():
