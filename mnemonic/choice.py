@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mnemonic.chunks import Kept, in_chunks
-from mnemonic.models import evaluation_mode
+from mnemonic.chunks import in_chunks
+from mnemonic.models import bytes_of_one, evaluation_mode
 from mnemonic.strengths import Sign, Strength, capped
 
 
@@ -152,9 +152,7 @@ class _Tried:
         chosen = (forgets.nonzero()[:, 0], remaining[:few], remaining[few:])
         self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
         self.n_forget, self.n_remaining = len(chosen[0]), len(remaining)
-        with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
-            model(inputs[:1].clone())  # a view would count as all inputs
-        self.n_bytes = kept.besides(model)
+        self.n_bytes = bytes_of_one(model, inputs)
 
     def scales(self, strength: Strength, sign: Sign) -> tuple[float, ...]:
         """±α_l by layer."""

@@ -8,12 +8,15 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+
+Result = TypeVar("Result")
 
 # Where a chunk takes no more, looking up the free memory would take longer than it.
 SMALL_BYTES = 2**24
@@ -37,31 +40,47 @@ def in_chunks(
             halved.
 
     Returns:
-        Their sum.
+        Their sum; or the error of ``each_chunk``.
+    """
+    total: dict[str, Tensor] = {}
+    for new in each_chunk(sums, n_bytes, inputs, labels):
+        for name, value in new.items():
+            total[name] = total[name].add_(value) if name in total else value
+    return total
+
+
+def each_chunk(
+    function: Callable[..., Result], n_bytes: int, *samples: Tensor
+) -> Iterator[Result]:
+    """What ``function`` gives for one chunk after the other (see ``in_chunks``).
+
+    Args:
+        function: Of a chunk of each of ``samples``.
+        n_bytes: As in ``in_chunks``.
+        samples: Tensors of one length.
+
+    Yields:
+        Its results, in order.
 
     Raises:
         MemoryError: If there is no memory for a single sample.
-        RuntimeError: The same, by torch, or whatever ``sums`` raises.
+        RuntimeError: The same, by torch, or whatever ``function`` raises.
     """
-    size = len(inputs)
+    n = size = len(samples[0])
     if size * n_bytes > SMALL_BYTES:
-        n_fit = max(free_bytes(inputs.device) // n_bytes, 1)
+        n_fit = max(free_bytes(samples[0].device) // n_bytes, 1)
         size = -(-size // -(-size // n_fit))  # chunks of equal size
-    total: dict[str, Tensor] = {}
     start = 0
-    while start < len(inputs):
-        part = slice(start, start + size)
+    while start < n:
         try:
-            new = sums(inputs[part], labels[part])
+            new = function(*(s[start : start + size] for s in samples))
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not _is_out_of_memory(error):
+            if size == 1 or not is_out_of_memory(error):
                 raise
             size //= 2
             continue
-        for name, value in new.items():
-            total[name] = total[name].add_(value) if name in total else value
+        yield new
         start += size
-    return total
 
 
 class Kept(saved_tensors_hooks):
@@ -102,6 +121,7 @@ def free_bytes(device: torch.device) -> int:
     return min(1024 * free // 4, CPU_BYTES)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the system had no memory left, as torch or Python say it."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "allocate memory" in str(error)
