@@ -29,7 +29,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from mnemonic.chunks import in_chunks
-from mnemonic.models import bytes_of_one, evaluation_mode
+from mnemonic.models import bytes_of_one, double, evaluation_mode
 from mnemonic.strengths import Sign, Strength, capped
 
 
@@ -142,7 +142,8 @@ class _Tried:
         self.weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
         self.largest = {name: float(values.max()) for name, values in eta.items()}
         self.eta = {
-            n: (eta[n] / self.largest[n]).to(p.dtype) for n, p in self.weights.items()
+            n: (eta[n] / self.largest[n]).to(p.dtype).to(p.device)
+            for n, p in self.weights.items()
         }
         self.buffers = {n: torch.empty_like(p) for n, p in self.weights.items()}
         self.steps: dict[str, float] = {}  # what the buffers hold
@@ -219,11 +220,11 @@ def _code_sums(
     else:
         losses = functional.nll_loss(log_p, labels, reduction="none")
     sums = (
-        (logits.argmax(1) != labels).sum().double(),
-        losses.sum(dtype=torch.float64),
-        (~logits.isfinite()).sum().double(),
+        (logits.argmax(1) != labels).sum(),
+        double(losses).sum(),
+        (~logits.isfinite()).sum(),
     )
-    return {"sums": torch.stack(sums)}
+    return {"sums": torch.stack([double(each) for each in sums])}
 
 
 def best_row(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -44,7 +44,7 @@ from mnemonic.checks import checked_classes, checked_number
 from mnemonic.choice import choose_strength, try_strengths
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher import check_samples, diagonal_fisher
-from mnemonic.models import check_outputs, device_of, synchronise
+from mnemonic.models import check_outputs, device_of, double, synchronise
 from mnemonic.strengths import GRID, Sign, Strength, perturbed, step_scales
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
@@ -250,7 +250,8 @@ def amplitude(
         classes: Forget classes.
 
     Returns:
-        For each trainable parameter a ``float64`` tensor of its shape, without unit.
+        For each trainable parameter a ``float64`` tensor of its shape, without unit;
+        on its device, or on the CPU where that is an Apple GPU.
 
     A ``ValueError`` says what of network, codes or classes does not fit.
     """
@@ -270,7 +271,7 @@ def _amplitude(
     )
     # float64: a ratio of squares can leave the range of float32.
     return {
-        name: (f_forget[name].double() + FLOOR) / (f_remain[name].double() + FLOOR)
+        name: (double(f_forget[name]) + FLOOR) / (double(f_remain[name]) + FLOOR)
         for name in f_forget
     }
 
@@ -305,7 +306,7 @@ def _report(
                     "alpha": alphas[name],
                     "largest_step": float(step.max()),
                     "median_step": float(step.median()),
-                    "share_moved": float((step > 0).double().mean()),
+                    "share_moved": float(double(step > 0).mean()),
                     "weights": step.numel(),
                 }
             )

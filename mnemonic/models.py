@@ -316,6 +316,11 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+def double(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU where they are on an Apple GPU, without it."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until the device has done what it was given, so that a clock tells truth."""
     if device.type == "cuda":
