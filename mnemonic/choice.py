@@ -125,9 +125,9 @@ def _row(strength: Strength, sign: Sign, scores: dict[str, float]) -> dict[str, 
 class _Tried:
     """Weights to try, in memory that all settings share.
 
-    η over its largest value fits into the weights' own type, so that a step is one
-    multiplication and one addition a weight. The network that is kept in the end is
-    computed in float64, by ``perturbed``.
+    η over its largest value fits into the weights' own type, or into float32 where that
+    is half precision, so that a step is one multiplication and one addition a weight.
+    The network that is kept in the end is computed in float64, by ``perturbed``.
     """
 
     def __init__(
@@ -141,10 +141,11 @@ class _Tried:
         self.model = model
         self.weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
         self.largest = {name: float(values.max()) for name, values in eta.items()}
-        self.eta = {
-            n: (eta[n] / self.largest[n]).to(p.dtype).to(p.device)
-            for n, p in self.weights.items()
-        }
+        self.eta = {}
+        for n, p in self.weights.items():
+            # In float16 the grid's largest step would be infinite.
+            wide = torch.promote_types(p.dtype, torch.float32)
+            self.eta[n] = (eta[n] / self.largest[n]).to(wide).to(p.device)
         self.buffers = {n: torch.empty_like(p) for n, p in self.weights.items()}
         self.steps: dict[str, float] = {}  # what the buffers hold
         forgets = torch.isin(labels, torch.tensor(list(classes), device=labels.device))
@@ -197,6 +198,25 @@ class _Tried:
         if forget[2] or remember[2]:  # NaN would pass for forgetting
             scores |= {"remaining_loss": math.inf, "forgetting_loss": math.inf}
         return scores
+
+
+def forgetting_error(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """How many codes to be forgotten a network misreads, all its logits being finite.
+
+    Args:
+        model: A network that forgot.
+        inputs: The codes ``[N, C, H, W]``, all to be forgotten.
+        labels: Their classes ``[N]``.
+
+    Returns:
+        Percent; 0 where any logit is not finite.
+    """
+    sums = partial(_code_sums, model, {}, True)
+    n_bytes = bytes_of_one(model, inputs)
+    with evaluation_mode(model), torch.no_grad():
+        found = in_chunks(sums, inputs, labels, n_bytes)["sums"]
+    misread, _, not_finite = found.tolist()
+    return 0.0 if not_finite else 100 * (misread / len(inputs))
 
 
 def _code_sums(

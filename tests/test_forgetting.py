@@ -329,6 +329,53 @@ def test_half_precision_forgets_or_says_why_not(learned):
     assert all(p.dtype == torch.bfloat16 for p in result.model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("seed", [2, 3, 6, 28])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_network_returned_is_the_one_described(seed, sign):
+    """Close to the strength that tips a code over, where rounding decides."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 1, 2, 2, generator=generator).half()
+    codes = mn.MnemonicCodes(images, tuple("abc"), 0, "uniform")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+    too_weak, too_strong = 1e-4, 10.0
+    for _ in range(22):
+        lambda1 = math.sqrt(too_weak * too_strong)
+        strength = mn.Strength(lambda1, 1e5)
+        result = mn.forget(model.half(), codes, [0], strength=strength, sign=sign)
+        forgets = bool(result.model(images[:1]).argmax(1) != 0)
+        assert result.forgets_codes == forgets
+        if forgets:
+            too_strong = lambda1
+        else:
+            too_weak = lambda1
+
+
+def test_steps_that_float16_cannot_hold_are_scored_as_infinite(tiny, codes):
+    model, x = tiny.half(), codes.images.half()
+    eta = {n: torch.ones(p.shape).double() for n, p in model.named_parameters()}
+    eta["3.bias"][0] = 1e6
+    rows = try_strengths(model, x, codes.labels, [1], eta, GRID, (1, -1))
+    for row in rows:
+        scales = mn.step_scales(eta, mn.Strength(row["lambda1"], row["lambda2"]))
+        moved = perturbed(model, eta, scales, row["sign"])
+        logits = torch.func.functional_call(model, moved, (x,))
+        assert math.isfinite(row["remaining_loss"]) == bool(logits.isfinite().all())
+    assert {math.isfinite(row["remaining_loss"]) for row in rows} == {True, False}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_finite_answer_is_no_forgetting(tiny, codes, value):
+    other = (tiny(codes.images).argmax(1) + 1) % 3
+    assert choice.forgetting_error(tiny, codes.images, other) == 100
+    with torch.no_grad():
+        tiny[3].bias[0] = value
+    assert choice.forgetting_error(tiny, codes.images, other) == 0
+
+
 class OnApple(torch.Tensor):
     """Held by an Apple GPU, as ``Apple`` plays it."""
 
