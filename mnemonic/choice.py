@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mnemonic.chunks import Kept, in_chunks
-from mnemonic.models import evaluation_mode
+from mnemonic.chunks import in_chunks
+from mnemonic.models import bytes_of_one, double, evaluation_mode
 from mnemonic.strengths import Sign, Strength, capped
 
 
@@ -125,9 +125,9 @@ def _row(strength: Strength, sign: Sign, scores: dict[str, float]) -> dict[str, 
 class _Tried:
     """Weights to try, in memory that all settings share.
 
-    η over its largest value fits into the weights' own type, so that a step is one
-    multiplication and one addition a weight. The network that is kept in the end is
-    computed in float64, by ``perturbed``.
+    η over its largest value fits into the weights' own type, or into float32 where that
+    is half precision, so that a step is one multiplication and one addition a weight.
+    The network that is kept in the end is computed in float64, by ``perturbed``.
     """
 
     def __init__(
@@ -141,9 +141,11 @@ class _Tried:
         self.model = model
         self.weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
         self.largest = {name: float(values.max()) for name, values in eta.items()}
-        self.eta = {
-            n: (eta[n] / self.largest[n]).to(p.dtype) for n, p in self.weights.items()
-        }
+        self.eta = {}
+        for n, p in self.weights.items():
+            # In float16 the grid's largest step would be infinite.
+            wide = torch.promote_types(p.dtype, torch.float32)
+            self.eta[n] = (eta[n] / self.largest[n]).to(wide).to(p.device)
         self.buffers = {n: torch.empty_like(p) for n, p in self.weights.items()}
         self.steps: dict[str, float] = {}  # what the buffers hold
         forgets = torch.isin(labels, torch.tensor(list(classes), device=labels.device))
@@ -152,9 +154,7 @@ class _Tried:
         chosen = (forgets.nonzero()[:, 0], remaining[:few], remaining[few:])
         self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
         self.n_forget, self.n_remaining = len(chosen[0]), len(remaining)
-        with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
-            model(inputs[:1].clone())  # a view would count as all inputs
-        self.n_bytes = kept.besides(model)
+        self.n_bytes = bytes_of_one(model, inputs)
 
     def scales(self, strength: Strength, sign: Sign) -> tuple[float, ...]:
         """±α_l by layer."""
@@ -200,6 +200,25 @@ class _Tried:
         return scores
 
 
+def forgetting_error(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """How many codes to be forgotten a network misreads, all its logits being finite.
+
+    Args:
+        model: A network that forgot.
+        inputs: The codes ``[N, C, H, W]``, all to be forgotten.
+        labels: Their classes ``[N]``.
+
+    Returns:
+        Percent; 0 where any logit is not finite.
+    """
+    sums = partial(_code_sums, model, {}, True)
+    n_bytes = bytes_of_one(model, inputs)
+    with evaluation_mode(model), torch.no_grad():
+        found = in_chunks(sums, inputs, labels, n_bytes)["sums"]
+    misread, _, not_finite = found.tolist()
+    return 0.0 if not_finite else 100 * (misread / len(inputs))
+
+
 def _code_sums(
     model: nn.Module,
     weights: dict[str, Tensor],
@@ -221,11 +240,11 @@ def _code_sums(
     else:
         losses = functional.nll_loss(log_p, labels, reduction="none")
     sums = (
-        (logits.argmax(1) != labels).sum().double(),
-        losses.sum(dtype=torch.float64),
-        (~logits.isfinite()).sum().double(),
+        (logits.argmax(1) != labels).sum(),
+        double(losses).sum(),
+        (~logits.isfinite()).sum(),
     )
-    return {"sums": torch.stack(sums)}
+    return {"sums": torch.stack([double(each) for each in sums])}
 
 
 def best_row(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -8,12 +8,16 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+
+Result = TypeVar("Result")
 
 # Where a chunk takes no more, looking up the free memory would take longer than it.
 SMALL_BYTES = 2**24
@@ -37,31 +41,47 @@ def in_chunks(
             halved.
 
     Returns:
-        Their sum.
+        Their sum; or the error of ``each_chunk``.
+    """
+    total: dict[str, Tensor] = {}
+    for new in each_chunk(sums, n_bytes, inputs, labels):
+        for name, value in new.items():
+            total[name] = total[name].add_(value) if name in total else value
+    return total
+
+
+def each_chunk(
+    function: Callable[..., Result], n_bytes: int, *samples: Tensor
+) -> Iterator[Result]:
+    """What ``function`` gives for one chunk after the other (see ``in_chunks``).
+
+    Args:
+        function: Of a chunk of each of ``samples``.
+        n_bytes: As in ``in_chunks``.
+        samples: Tensors of one length.
+
+    Yields:
+        Its results, in order.
 
     Raises:
         MemoryError: If there is no memory for a single sample.
-        RuntimeError: The same, by torch, or whatever ``sums`` raises.
+        RuntimeError: The same, by torch, or whatever ``function`` raises.
     """
-    size = len(inputs)
+    n = size = len(samples[0])
     if size * n_bytes > SMALL_BYTES:
-        n_fit = max(free_bytes(inputs.device) // n_bytes, 1)
+        n_fit = max(free_bytes(samples[0].device) // n_bytes, 1)
         size = -(-size // -(-size // n_fit))  # chunks of equal size
-    total: dict[str, Tensor] = {}
     start = 0
-    while start < len(inputs):
-        part = slice(start, start + size)
+    while start < n:
         try:
-            new = sums(inputs[part], labels[part])
+            new = function(*(s[start : start + size] for s in samples))
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not _is_out_of_memory(error):
+            if size == 1 or not is_out_of_memory(error):
                 raise
             size //= 2
             continue
-        for name, value in new.items():
-            total[name] = total[name].add_(value) if name in total else value
+        yield new
         start += size
-    return total
 
 
 class Kept(saved_tensors_hooks):
@@ -86,22 +106,45 @@ class Kept(saved_tensors_hooks):
         return sum(n for at, n in self._bytes.items() if at not in weights)
 
 
-def free_bytes(device: torch.device) -> int:
-    """What a chunk may use: half of a GPU's free memory, or a quarter of a CPU's."""
+def free_bytes(device: torch.device, system: Path = Path("/")) -> int:
+    """What a chunk may use: half of a GPU's free memory, or a quarter of a CPU's.
+
+    Args:
+        device: Where the chunk is.
+        system: Where Linux shows what is free, on the whole and to this process.
+
+    Returns:
+        Bytes, on a CPU at most ``CPU_BYTES``.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
             device
         )
         return (free + unused) // 2
+    host = _shown(system / "proc/meminfo", r"^MemAvailable:\s+(\d+)")
+    free = [1024 * int(host)] if host else []
+    # A container's limit, if it has one: of its control group, or of one around it.
+    name = _shown(system / "proc/self/cgroup", r"^0::/(.*)$")
+    group = system / "sys/fs/cgroup" / name
+    for folder in (group, *group.parents):
+        limit, used = (_shown(folder / f"memory.{n}") for n in ("max", "current"))
+        if limit and used:
+            cached = _shown(folder / "memory.stat", r"^inactive_file (\d+)")
+            free.append(int(limit) - int(used) + int(cached or 0))  # as MemAvailable
+    return max(min([4 * CPU_BYTES, *free]) // 4, 0)
+
+
+def _shown(file: Path, pattern: str = r"^(\d+)$") -> str:
+    """The part of a file that fits, or nothing: of "max", or of no file."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return CPU_BYTES
-    return min(1024 * free // 4, CPU_BYTES)
+        found = re.search(pattern, file.read_text(errors="replace"), re.MULTILINE)
+    except OSError:
+        return ""
+    return found[1] if found else ""
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the system had no memory left, as torch or Python say it."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "allocate memory" in str(error)

@@ -19,6 +19,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import safetensors
@@ -34,8 +35,9 @@ from mnemonic.checks import (
     described,
     listed,
 )
+from mnemonic.chunks import each_chunk
 from mnemonic.data import ImageData, checked_data
-from mnemonic.models import check_outputs
+from mnemonic.models import bytes_of_one, check_outputs
 from mnemonic.storage import digest, generator_for, written_aside
 
 
@@ -210,7 +212,10 @@ class MnemonicCodes:
             ValueError: If shape, type or number of classes differ.
         """
         checked_codes(self)
-        logits = check_outputs(model, self.images, what="codes")
+        checked = partial(check_outputs, model, what="codes")
+        checked(self.images[:1])
+        n_bytes = bytes_of_one(model, self.images)
+        logits = torch.cat(list(each_chunk(checked, n_bytes, self.images)))
         if logits.shape[1] != len(self.images):
             raise ValueError(
                 f"codes of {len(self.images)} classes do not fit a network with "

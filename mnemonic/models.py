@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
 from mnemonic.checks import checked_seed
+from mnemonic.chunks import Kept, is_out_of_memory
 from mnemonic.data import ImageData, checked_data
 
 
@@ -154,6 +155,8 @@ def check_outputs(
 ) -> Tensor:
     """Make sure that the network maps ``[N, C, H, W]`` to finite logits ``[N, K]``.
 
+    Where memory runs out, the error is that of torch or of the system.
+
     Args:
         model: Any classifier. It is run in evaluation mode.
         inputs: Inputs of shape ``[N, C, H, W]``, on the network's device.
@@ -172,6 +175,8 @@ def check_outputs(
         with evaluation_mode(model), torch.set_grad_enabled(gradients):
             logits = model(inputs)
     except Exception as error:  # whatever a layer raises at what it cannot take
+        if is_out_of_memory(error):  # no fault of the inputs: fewer may do
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{type(model).__name__} cannot take {what} of shape "
@@ -198,6 +203,13 @@ def check_outputs(
             else f"the {what} are NaN or infinite; give finite ones"
         )
     return logits
+
+
+def bytes_of_one(model: nn.Module, inputs: Tensor) -> int:
+    """Bytes that a forward pass of the first input keeps for backward."""
+    with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
+        model(inputs[:1].clone())  # a view would count as all inputs
+    return kept.besides(model)
 
 
 def check_trainable(model: nn.Module) -> None:
@@ -302,6 +314,11 @@ def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter is; the CPU for one without any."""
     _check_network(model)
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def double(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU where they are on an Apple GPU, without it."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def synchronise(device: torch.device) -> None:

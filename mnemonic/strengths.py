@@ -96,7 +96,7 @@ def perturbed(
     """Weights w ± α_l η for each parameter in ``eta`` (Eq. 5), as new tensors."""
     return {
         # α η in float64: η alone may not fit into a float32
-        name: p.detach() + (sign * scales[name] * eta[name]).to(p.dtype)
+        name: p.detach() + (sign * scales[name] * eta[name]).to(p.dtype).to(p.device)
         for name, p in model.named_parameters()
         if name in eta
     }

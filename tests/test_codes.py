@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 
@@ -7,8 +8,10 @@ import torch
 from conftest import blobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import mnemonic as mn
+from mnemonic import chunks
 
 
 def test_one_code_per_class_in_the_shape_of_an_input(data, codes):
@@ -168,3 +171,58 @@ def test_only_integers_are_seeds(data, seed):
         mn.MnemonicCodes.draw(data, seed=seed)
     with pytest.raises(ValueError, match=r"seed is .*; give an integer"):
         mn.build_model("mlp", data, seed=seed)
+
+
+class Narrow(nn.Module):
+    """A network on a device that holds no more than ``width`` inputs."""
+
+    def __init__(self, model, width, error=None):
+        super().__init__()
+        self.model, self.width, self.error, self.sizes = model, width, error, []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > self.width:
+            raise self.error
+        return self.model(x)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_codes_that_memory_cannot_hold_at_once_are_taken_in_parts(learned, error):
+    model, _, codes = learned
+    narrow = Narrow(copy.deepcopy(model), 2, error)
+    assert torch.allclose(codes.check_model(narrow), codes.check_model(model))
+    assert narrow.sizes == [1, 1, 4, 2, 2]
+    result, expected = (mn.forget(m, codes, [1]) for m in (narrow, model))
+    assert (result.strength, result.sign) == (expected.strength, expected.sign)
+    assert result.forgets_codes
+    new = dict(result.model.named_parameters())
+    for name, weights in expected.model.named_parameters():
+        torch.testing.assert_close(new[f"model.{name}"], weights)
+
+
+def test_codes_that_memory_can_hold_are_taken_at_once(learned, monkeypatch):
+    model, _, codes = learned
+    narrow = Narrow(model, 4)
+    assert torch.equal(codes.check_model(narrow), model(codes.images))
+    assert narrow.sizes == [1, 1, 4]
+    monkeypatch.setattr(chunks, "SMALL_BYTES", 0)
+    monkeypatch.setattr(chunks, "free_bytes", lambda _: 1)
+    assert torch.allclose(codes.check_model(narrow), model(codes.images))
+    assert narrow.sizes == [1, 1, 4, 1, 1, 1, 1, 1, 1]
+
+
+def test_no_memory_for_one_code_is_not_blamed_on_the_codes(learned):
+    class Never(nn.Linear):
+        def forward(self, x):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        learned[2].check_model(Never(3, 3))

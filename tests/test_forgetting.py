@@ -3,13 +3,17 @@ import dataclasses
 import itertools
 import math
 import warnings
+from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 import mnemonic as mn
 from mnemonic import choice, chunks
@@ -323,6 +327,121 @@ def test_half_precision_forgets_or_says_why_not(learned):
     result = mn.forget(model.bfloat16(), codes.to(torch.bfloat16), [0])
     assert result.forgets_codes
     assert all(p.dtype == torch.bfloat16 for p in result.model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("seed", [2, 3, 6, 28])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_network_returned_is_the_one_described(seed, sign):
+    """Close to the strength that tips a code over, where rounding decides."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 1, 2, 2, generator=generator).half()
+    codes = mn.MnemonicCodes(images, tuple("abc"), 0, "uniform")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+    too_weak, too_strong = 1e-4, 10.0
+    for _ in range(22):
+        lambda1 = math.sqrt(too_weak * too_strong)
+        strength = mn.Strength(lambda1, 1e5)
+        result = mn.forget(model.half(), codes, [0], strength=strength, sign=sign)
+        forgets = bool(result.model(images[:1]).argmax(1) != 0)
+        assert result.forgets_codes == forgets
+        if forgets:
+            too_strong = lambda1
+        else:
+            too_weak = lambda1
+
+
+def test_steps_that_float16_cannot_hold_are_scored_as_infinite(tiny, codes):
+    model, x = tiny.half(), codes.images.half()
+    eta = {n: torch.ones(p.shape).double() for n, p in model.named_parameters()}
+    eta["3.bias"][0] = 1e6
+    rows = try_strengths(model, x, codes.labels, [1], eta, GRID, (1, -1))
+    for row in rows:
+        scales = mn.step_scales(eta, mn.Strength(row["lambda1"], row["lambda2"]))
+        moved = perturbed(model, eta, scales, row["sign"])
+        logits = torch.func.functional_call(model, moved, (x,))
+        assert math.isfinite(row["remaining_loss"]) == bool(logits.isfinite().all())
+    assert {math.isfinite(row["remaining_loss"]) for row in rows} == {True, False}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_finite_answer_is_no_forgetting(tiny, codes, value):
+    other = (tiny(codes.images).argmax(1) + 1) % 3
+    assert choice.forgetting_error(tiny, codes.images, other) == 100
+    with torch.no_grad():
+        tiny[3].bias[0] = value
+    assert choice.forgetting_error(tiny, codes.images, other) == 0
+
+
+class OnApple(torch.Tensor):
+    """Held by an Apple GPU, as ``Apple`` plays it."""
+
+    def __deepcopy__(self, memo):
+        copied = self.detach().clone()
+        return nn.Parameter(copied) if self.requires_grad else copied
+
+
+class Apple(TorchFunctionMode):
+    """Device "mps", played by the CPU: no float64, nor other devices' tensors."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.device:
+            return func(*args, **kwargs)
+        leaves = tree_leaves((args, kwargs))
+        there = [isinstance(t, OnApple) for t in leaves if isinstance(t, torch.Tensor)]
+        if func == torch.Tensor.device.__get__ and any(there):
+            return torch.device("mps")
+        if any(there) and not all(there):
+            raise RuntimeError(f"{func}: tensors on two devices")
+        named = [t for t in leaves if isinstance(t, torch.device)]
+        if func is torch.Tensor.cpu:
+            named = [torch.device("cpu")]
+        on_apple = named[0].type == "mps" if named else any(there)
+
+        def played(value):
+            return torch.device("cpu") if isinstance(value, torch.device) else value
+
+        def placed(value):
+            if not isinstance(value, torch.Tensor):
+                return value
+            if on_apple and value.dtype == torch.float64:
+                raise TypeError(f"{func}: Apple's GPUs know no float64")
+            if isinstance(value, OnApple) == on_apple:
+                return value
+            return value.as_subclass(OnApple if on_apple else torch.Tensor)
+
+        args, kwargs = tree_map(played, (args, kwargs))
+        return tree_map(placed, func(*args, **kwargs))
+
+
+def test_apple_gpus_leave_float64_to_the_cpu(learned):
+    model, _, codes = learned
+    expected = mn.forget(model, codes, [1])
+    eta = mn.amplitude(model, codes, [1])
+    there = copy.deepcopy(model)
+    for layer in there:
+        for name, p in list(layer.named_parameters()):
+            setattr(layer, name, nn.Parameter(p.detach().as_subclass(OnApple)))
+    with Apple():
+        with pytest.raises(TypeError, match="no float64"):
+            there[1].weight.double()
+        with pytest.raises(RuntimeError, match="two devices"):
+            there[1].weight + model[1].weight
+        result = mn.forget(there, codes, [1])
+        candidates, amplitudes = result.candidates, mn.amplitude(there, codes, [1])
+        assert all(p.device.type == "mps" for p in result.model.parameters())
+        weights = [p.detach().cpu() for p in result.model.parameters()]
+    assert all(v.dtype == torch.float64 for v in amplitudes.values())
+    torch.testing.assert_close(amplitudes, eta, rtol=1e-3, atol=1e-6)
+    known = [p.detach() for p in expected.model.parameters()]
+    torch.testing.assert_close(weights, known)
+    same = partial(pd.testing.assert_frame_equal, rtol=1e-3, atol=1e-6)
+    same(candidates, expected.candidates)
+    same(result.layers, expected.layers)
 
 
 def test_given_network_and_codes_are_untouched(data, codes):
