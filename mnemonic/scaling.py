@@ -15,14 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models import vit_b_16
 
 from mnemonic.checkpoints import trained
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.forgetting import Forgotten, forget
-from mnemonic.models import build_model, last_layer, synchronise
+from mnemonic.models import build_model, last_layer, seeded, synchronise
 from mnemonic.setups import SETUPS
 from mnemonic.strengths import Strength
 
@@ -78,12 +80,45 @@ def _first_classes(data: ImageData, n_classes: int) -> ImageData:
     return replace(data, class_names=data.class_names[:n_classes], **parts)
 
 
-# One of each kind: plain, residual, grouped, depthwise, dense, transformer.
+# One of each kind: plain, residual, grouped, depthwise, dense, tied, transformer.
 NETWORKS = (
     "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_large", "efficientnet_b0",
     "densenet121", "googlenet", "resnet18", "resnext50_32x4d", "regnet_y_400mf",
-    "convnext_tiny", "swin_t", "swin_v2_t",
+    "convnext_tiny", "swin_t", "swin_v2_t", "vit_b_16", "tied",
 )  # fmt: skip
+
+
+class Tied(nn.Module):
+    """One convolution that is used three times.
+
+    Args:
+        n_classes: K.
+        width: Channels.
+    """
+
+    def __init__(self, n_classes: int, width: int = 256):
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 4, 4)
+        self.again = nn.Conv2d(width, width, 3, padding=1)
+        self.last = nn.Linear(width, n_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``[N, K]`` of inputs ``[N, 3, H, W]``."""
+        x = self.first(inputs)
+        for _ in range(3):
+            x = torch.relu(self.again(x))
+        return self.last(x.mean((2, 3)))
+
+
+def _network(name: str, data: ImageData, seed: int) -> nn.Module:
+    """As ``build_model``; ``tied``, and a ``vit_b_16`` for images of any size, too."""
+    with seeded(seed):
+        if name == "tied":
+            return Tied(data.n_classes)
+        if name == "vit_b_16":
+            side = data.input_shape[1]
+            return vit_b_16(image_size=side, num_classes=data.n_classes)
+    return build_model(name, data, seed=seed)
 
 
 def blank_data(n_classes: int, side: int) -> ImageData:
@@ -111,7 +146,7 @@ def costs(
 
     Args:
         seed: Of weights and codes.
-        network: As ``build_model`` takes it.
+        network: One of ``NETWORKS``, or as ``build_model`` takes it.
         n_classes: K, of outputs and of codes.
         side: Of the images, in pixels.
         device: Where to compute.
@@ -124,7 +159,7 @@ def costs(
         the system does not count it); and the number of weights.
     """
     data = blank_data(n_classes, side)
-    model = build_model(network, data, seed=seed).eval().to(device)
+    model = _network(network, data, seed).eval().to(device)
     codes = MnemonicCodes.draw(data, seed=seed).to(device)
     where = codes.images.device
 

@@ -19,22 +19,6 @@ from mnemonic import scaling
 from mnemonic.models import seeded
 from mnemonic.setups import SETUPS
 
-
-class Tied(nn.Module):
-    """One convolution that is used three times."""
-
-    def __init__(self, num_classes):
-        super().__init__()
-        self.first, self.again = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, padding=1)
-        self.last = nn.Linear(8 * 64, num_classes)
-
-    def forward(self, x):
-        x = self.first(x)
-        for _ in range(3):
-            x = torch.relu(self.again(x))
-        return self.last(x.flatten(1))
-
-
 # The architectures of torchvision, as small as they can be built.
 SMALL = {
     "residual": partial(models.ResNet, BasicBlock, [1, 1, 1, 1]),
@@ -54,7 +38,7 @@ SMALL = {
         stochastic_depth_prob=0.0,
     ),
     "attention": partial(models.VisionTransformer, 32, 8, 1, 2, 16, 32),
-    "tied": Tied,
+    "tied": lambda num_classes: scaling.Tied(num_classes, width=8),
 }  # fmt: skip
 
 
