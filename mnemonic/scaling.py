@@ -100,13 +100,14 @@ class Tied(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(3, width, 4, 4)
         self.again = nn.Conv2d(width, width, 3, padding=1)
+        self.bend = nn.ReLU()
         self.last = nn.Linear(width, n_classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits ``[N, K]`` of inputs ``[N, 3, H, W]``."""
         x = self.first(inputs)
         for _ in range(3):
-            x = torch.relu(self.again(x))
+            x = self.bend(self.again(x))
         return self.last(x.mean((2, 3)))
 
 

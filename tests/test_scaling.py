@@ -53,13 +53,22 @@ def looped_fisher(model, inputs, labels):
     return total
 
 
+def without_zeros(model):
+    """Where a ReLU, a scale or a fresh layer gives 0 there is no ratio to compare."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.ReLU | nn.ReLU6):
+            model.set_submodule(name, nn.SiLU())
+        if hasattr(module, "layer_scale"):
+            nn.init.ones_(module.layer_scale)
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight)
+    return model
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_forgetting_takes_its_step_in_each_architecture(name):
     with seeded(0):
-        model = SMALL[name](num_classes=3).double().eval()
-    for module in model.modules():  # a scale of 1e-6 would leave nothing to compare
-        if hasattr(module, "layer_scale"):
-            nn.init.ones_(module.layer_scale)
+        model = without_zeros(SMALL[name](num_classes=3)).double().eval()
     images = torch.rand(
         3, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
@@ -72,13 +81,19 @@ def test_forgetting_takes_its_step_in_each_architecture(name):
     f_remain = looped_fisher(model, images[::2], codes.labels[::2])
     after = dict(result.model.named_parameters())
     assert set(result.layers["layer"]) == set(before)
-    for name, old in before.items():
-        assert torch.equal(dict(model.named_parameters())[name], old)
-        eta = (f_forget[name] + 1e-30) / (f_remain[name] + 1e-30)
-        step = min(1e-3, 1e-2 / float(eta.max())) * eta
-        solid = f_remain[name] > 1e-20  # below it the ratio is that of rounding errors
-        if bool(solid.all()):
-            assert torch.allclose(after[name] - old, step, rtol=1e-4, atol=1e-9)
+    compared = set()
+    for layer, old in before.items():
+        assert torch.equal(dict(model.named_parameters())[layer], old)
+        eta = (f_forget[layer] + 1e-30) / (f_remain[layer] + 1e-30)
+        # Below it the ratio is that of rounding errors, and so is α if it is largest.
+        solid = f_remain[layer] > max(1e-26, 1e-16 * float(f_remain[layer].max()))
+        if solid.flatten()[eta.argmax()]:
+            step = min(1e-3, 1e-2 / float(eta.max())) * eta
+            moved = after[layer] - old
+            assert torch.allclose(moved[solid], step[solid], rtol=1e-4, atol=1e-12)
+            compared.add(layer)
+    assert len(compared) >= len(before) / 2
+    assert name != "tied" or "again.weight" in compared  # the one used three times
 
 
 def test_costs_are_counted(device):
