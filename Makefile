@@ -35,6 +35,7 @@ full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA an
 	$(BIN)/python -m mnemonic.publish --profile full
 
 bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limit, two workers
+	$(PIP) -e '.[bench]' # the libraries that the Fisher is compared with
 	$(BIN)/python benchmarks/forgetting.py
 	$(BIN)/python benchmarks/workers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fisher.py

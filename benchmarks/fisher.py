@@ -13,16 +13,12 @@ compared with the loop in float64, on a few codes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import ctypes
-import gc
 import importlib.metadata
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -34,6 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import mnemonic as mn
 from mnemonic.choice import choose_strength
 from mnemonic.models import synchronise
+from mnemonic.scaling import peak_mib
 from mnemonic.strengths import GRID
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -237,30 +234,6 @@ def seconds_of(call: Callable) -> float:
     return clock() - started
 
 
-def peak_mib(call: Callable) -> float:
-    """Memory that a call takes on top of what is in use, at its peak; MiB."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # glibc only
-        ctypes.CDLL(None).malloc_trim(0)  # or it would serve from what others left
-    if DEVICE.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-
-    def in_status(field: str) -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(x.split()[1]) / 1024 for x in lines if x.startswith(field))
-
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        before = in_status("VmRSS")
-        call()
-        return in_status("VmHWM") - before
-    except OSError:  # not Linux
-        return float("nan")
-
-
 def measured(
     name: str, k: int, ways: dict[str, Callable], rounds: int, n_compared: int
 ) -> list[dict]:
@@ -277,7 +250,7 @@ def measured(
                 few = x[:n_compared], y[:n_compared]
                 errors[label] = error_of(way, model, *few)
             run = way(copy.deepcopy(model))
-            memory[label] = peak_mib(lambda run=run: run(x, y))  # and warm up
+            memory[label] = peak_mib(lambda run=run: run(x, y), DEVICE)  # and warm up
             runs[label] = run
         except Exception as error:  # whatever a library makes of this network
             reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
 from mnemonic import results
 from mnemonic.baselines import METHODS
 from mnemonic.comparison import all_settings, compare
@@ -127,6 +129,20 @@ def _compared(setup: str, about: str) -> Record:
     return Record(compare, all_settings(setup, list(METHODS)), _about(setup, about))
 
 
+def _at_imagenet_scale(device: str) -> Record:
+    where, networks = "one processor thread", ["resnet18"]  # it comes to an end
+    if device == "cuda":
+        where, networks = "a GPU", ["resnet18", "resnext50_32x4d", "swin_t"]
+    size = {"n_classes": 1000, "side": 224, "device": device}
+    return Record(
+        costs,
+        [{"network": network, **size} for network in networks],
+        f"Time and memory of forgetting one of 1,000 classes; random weights, {where}; "
+        "a strength and a sign are given",
+        seeds=(0,),
+    )
+
+
 def _suspected(
     function: Callable[..., list[dict]],
     setup: str,
@@ -215,6 +231,9 @@ RECORDS = {
         ],
         f"Time and memory of forgetting; {_RANDOM}",
         seeds=(0,),
+    ),
+    "costs-imagenet": _at_imagenet_scale(
+        "cuda" if torch.cuda.is_available() else "cpu"
     ),
     "costs-codes": Record(
         cost_of_codes,

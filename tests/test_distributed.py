@@ -22,12 +22,20 @@ SCRIPT = """
             return mixed
 
     def run(fabric, folder):
+        for augmentation in ("none", "crop-flip"):
+            found = trained(fabric, augmentation)
+            rank = f"{fabric.world_size}-{fabric.global_rank}"
+            with open(f"{folder}/{augmentation} {rank}.json", "w") as f:
+                json.dump(found, f)
+
+    def trained(fabric, augmentation):
         # the last batch has one image: one process has nothing to do in it
         y = torch.arange(50) % 3
         x = torch.rand(50, 1, 6, 6, generator=torch.Generator().manual_seed(0))
         part = (x[:49], y[:49])
         data = mn.ImageData.from_arrays(
-            train=part, validation=(x, y), test=(x, y), class_names=["a", "b", "c"]
+            train=part, validation=(x, y), test=(x, y), class_names=["a", "b", "c"],
+            augmentation=augmentation,
         )
         drawn = mn.MnemonicCodes.draw(data)
         codes = Recorder(drawn.images, drawn.class_names, 0, "uniform")
@@ -40,19 +48,18 @@ SCRIPT = """
             nn.init.normal_(p, std=0.1)
         sizes = []
         model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+        seen.clear()
         history = mn.train(
             model, data, codes=codes, t_mix=0.5, fabric=fabric, progress=False,
             recipe=mn.Recipe(epochs=3, batch_size=16, learning_rate=0.1),
         )
-        found = {
+        return {
             "losses": history.losses,
             "weights": torch.cat([p.flatten() for p in model.parameters()]).tolist(),
             "seen": seen,
             "sizes": sizes[1:],  # the first is the check of the outputs
             "training": model.training,
         }
-        with open(f"{folder}/{fabric.world_size}-{fabric.global_rank}.json", "w") as f:
-            json.dump(found, f)
 
     seen = []
     if __name__ == "__main__":
@@ -64,7 +71,7 @@ SCRIPT = """
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def everything(tmp_path_factory):
     """What one process, and each of two, left behind."""
     folder = tmp_path_factory.mktemp("ddp")
     script = folder / "script.py"
@@ -77,6 +84,13 @@ def found(tmp_path_factory):
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
     return {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
+
+
+@pytest.fixture(params=["none", "crop-flip"])
+def found(everything, request):
+    """The same, of one augmentation, by number of processes and rank."""
+    named = {tuple(name.split()): value for name, value in everything.items()}
+    return {rank: v for (kind, rank), v in named.items() if kind == request.param}
 
 
 def test_two_processes_take_the_steps_of_one(found):
@@ -93,6 +107,10 @@ def test_two_processes_take_the_steps_of_one(found):
 def test_codes_and_their_places_are_the_same_on_all(found):
     assert found["2-0"]["seen"] == found["2-1"]["seen"] == found["1-0"]["seen"]
     assert len(found["1-0"]["seen"]) == 3 * 4
+
+
+def test_images_are_augmented_where_it_is_asked(everything):
+    assert everything["none 1-0"]["seen"] != everything["crop-flip 1-0"]["seen"]
 
 
 def test_each_takes_its_share(found):

@@ -202,6 +202,13 @@ def test_set_up_happens_once_and_again_when_versions_change(fresh, tmp_path):
     assert "pip install" in log
 
 
+def test_the_libraries_to_compare_with_are_there_before_the_benchmark(fresh):
+    done, log = fresh("bench")
+    assert done.returncode == 0, done.stderr
+    after = log[log.index("pip install -q --disable-pip-version-check -e .[bench]\n") :]
+    assert "benchmarks/fisher.py\n" in after
+
+
 def test_published_book_is_set_up_from_the_lock(fresh):
     done, log = fresh("full", "LOCKED=1")
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,10 @@
+from functools import partial
+
 import pytest
+import torch
 
 import mnemonic as mn
-from mnemonic import records
+from mnemonic import records, scaling
 
 
 def test_every_class_is_forgotten_by_two_choices():
@@ -62,3 +65,48 @@ def test_a_run_is_recorded_under_its_name(monkeypatch, tmp_path):
     assert frame["seed"].tolist() == [0, 1, 2]
     assert "MNIST complete" in facts["about"]
     assert facts["seconds"] == 12.5
+
+
+@pytest.mark.parametrize(
+    ("name", "networks"),
+    [
+        ("costs-classes", ["mobilenet_v3_large"] * 5),
+        ("costs-networks", ["squeezenet1_1", "shufflenet_v2_x1_0", "tied"]),
+        ("costs-imagenet", ["resnet18"]),
+    ],
+)
+def test_costs_are_recorded_in_each_network(name, networks, monkeypatch, tmp_path):
+    made = records.RECORDS[name]
+    tiny = {"n_classes": 2, "side": 32, "repeats": 1}
+    settings = [{**s, **tiny} for s in made.settings if s["network"] in networks]
+    monkeypatch.setenv("MNEMONIC_RESULTS", str(tmp_path))
+    monkeypatch.setitem(records.RECORDS, name, records.replace(made, settings=settings))
+    grid = partial(mn.run_grid, jobs=1)
+    monkeypatch.setattr(records, "run_grid", grid)
+    assert records.main([name]) == 0
+    frame, facts = records.results.recorded(name)
+    assert frame["network"].tolist() == networks
+    assert frame["seed"].unique().tolist() == [0]
+    assert (frame[["seconds", "limit_seconds", "weights"]] > 0).all(axis=None)
+    assert frame["finite"].all()
+    assert "random weights" in facts["about"]
+
+
+def test_imagenet_has_all_its_networks_on_a_gpu_alone():
+    for device, networks in (
+        ("cpu", ["resnet18"]),
+        ("cuda", ["resnet18", "resnext50_32x4d", "swin_t"]),
+    ):
+        made = records._at_imagenet_scale(device)
+        assert [s.pop("network") for s in made.settings] == networks
+        for setting in made.settings:
+            assert setting == {"n_classes": 1000, "side": 224, "device": device}
+        assert ("GPU" in made.about) == (device == "cuda")
+
+
+def test_a_vision_transformer_is_built_for_the_images():
+    assert "vit_b_16" in [
+        s["network"] for s in records.RECORDS["costs-networks"].settings
+    ]
+    model = scaling._network("vit_b_16", scaling.blank_data(2, 32), 0)
+    assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
