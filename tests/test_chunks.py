@@ -16,7 +16,7 @@ def written(root, files):
 
 HOST = {
     "proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable:    2048000 kB\nCached: 7 kB",
-    "proc/self/cgroup": "4:memory:/old\n0::/work/one",
+    "proc/self/cgroup": "4:memory:/old\n0::/jobs/one",
 }
 
 
@@ -40,7 +40,7 @@ def group(name, limit, used, **others):
         (group("work/two/", 8 * MIB, 0), 2000),  # of another
         (group("work/one/", "max", 0) | group("work/", 90 * MIB, 30 * MIB), 60),
         (group("work/one/", 800 * MIB, 0) | group("work/", 90 * MIB, 0), 90),
-        ({"sys/fs/cgroup/work/one/memory.max": 8 * MIB}, 2000),  # usage not shown
+        ({"sys/fs/cgroup/jobs/one/memory.max": 8 * MIB}, 2000),  # usage not shown
         (group("work/one/", 8 * MIB, 9 * MIB), 0),  # a limit just lowered
         # files that were read fill the memory, and give way
         (group("work/one/", 800 * MIB, 800 * MIB, stat=STAT), 500),
