@@ -32,18 +32,18 @@ def group(name, limit, used, **others):
     ("files", "mib"),
     [
         ({}, 2000),
-        (group("work/one/", 800 * MIB, 300 * MIB), 500),
-        (group("work/one/", 8000 * MIB, 300 * MIB), 2000),  # more than the host has
-        (group("work/one/", "max", 300 * MIB), 2000),
-        (group("work/", 700 * MIB, 300 * MIB), 400),  # of a parent
+        (group("jobs/one/", 800 * MIB, 300 * MIB), 500),
+        (group("jobs/one/", 8000 * MIB, 300 * MIB), 2000),  # more than the host has
+        (group("jobs/one/", "max", 300 * MIB), 2000),
+        (group("jobs/", 700 * MIB, 300 * MIB), 400),  # of a parent
         (group("", 600 * MIB, 300 * MIB), 300),  # of a container, seen from within
-        (group("work/two/", 8 * MIB, 0), 2000),  # of another
-        (group("work/one/", "max", 0) | group("work/", 90 * MIB, 30 * MIB), 60),
-        (group("work/one/", 800 * MIB, 0) | group("work/", 90 * MIB, 0), 90),
+        (group("jobs/two/", 8 * MIB, 0), 2000),  # of another
+        (group("jobs/one/", "max", 0) | group("jobs/", 90 * MIB, 30 * MIB), 60),
+        (group("jobs/one/", 800 * MIB, 0) | group("jobs/", 90 * MIB, 0), 90),
         ({"sys/fs/cgroup/jobs/one/memory.max": 8 * MIB}, 2000),  # usage not shown
-        (group("work/one/", 8 * MIB, 9 * MIB), 0),  # a limit just lowered
+        (group("jobs/one/", 8 * MIB, 9 * MIB), 0),  # a limit just lowered
         # files that were read fill the memory, and give way
-        (group("work/one/", 800 * MIB, 800 * MIB, stat=STAT), 500),
+        (group("jobs/one/", 800 * MIB, 800 * MIB, stat=STAT), 500),
         ({"proc/self/cgroup": "4:memory:/old"}, 2000),
     ],
 )
