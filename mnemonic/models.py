@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import torchvision
@@ -38,7 +39,8 @@ def build_model(
         data: Gives ``K`` and the input shape.
         seed: Of the initial weights.
         pretrained: Start from the weights that torchvision or timm recommends, with a
-            fresh last layer. They are downloaded unless they are cached.
+            fresh last layer unless theirs has ``K`` outputs. They are downloaded unless
+            they are cached; an ``OSError`` says where they are looked for.
 
     Returns:
         The network, in training mode, on the CPU.
@@ -120,11 +122,38 @@ def _torchvision(name: str, data: ImageData, pretrained: bool) -> nn.Module:
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out")
             model.maxpool = nn.Identity()
         return model
-    model = torchvision.models.get_model(name, weights="DEFAULT")
-    path, last = [(n, m) for n, m in model.named_modules() if type(m) is nn.Linear][-1]
-    fresh = nn.Linear(last.in_features, data.n_classes)
-    model.set_submodule(path, fresh)
+    model = _pretrained(name)
+    outputs = check_outputs(model, torch.zeros(1, *data.input_shape)).shape[1]
+    if outputs == data.n_classes:
+        return model
+    heads = [
+        (path, module)
+        for path, module in model.named_modules()
+        if type(module) is nn.Linear and module.out_features == outputs
+    ]
+    if not heads:
+        raise ValueError(
+            f"the {outputs} outputs of {name!r} are not those of a linear layer that "
+            f"could give way to one of {data.n_classes}; take a network that ends in "
+            "one, such as 'resnet18', or leave pretrained at False"
+        )
+    path, last = heads[-1]
+    model.set_submodule(path, nn.Linear(last.in_features, data.n_classes))
     return model
+
+
+def _pretrained(name: str) -> nn.Module:
+    """A network of torchvision with its recommended weights."""
+    try:
+        return torchvision.models.get_model(name, weights="DEFAULT")
+    except OSError as error:
+        url = torchvision.models.get_model_weights(name).DEFAULT.url
+        folder = Path(torch.hub.get_dir(), "checkpoints")
+        raise OSError(
+            f"no pretrained weights of {name!r}: not in {folder}, and {url} cannot be "
+            f"read ({error}); put that file there, name another folder by TORCH_HOME, "
+            "or leave pretrained at False"
+        ) from error
 
 
 def _timm(name: str, data: ImageData, pretrained: bool) -> nn.Module:

@@ -1,7 +1,11 @@
+import copy
 import sys
+from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from conftest import blobs
 from torch import nn
 
@@ -75,6 +79,60 @@ def test_unknown_and_unfitting_models_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match="pip install timm"):
         mn.build_model("timm/vit_tiny_patch16_224", data)
+
+
+@pytest.fixture
+def pretrained(monkeypatch):
+    """Networks of torchvision with 5 outputs, as if their weights had been trained."""
+    get_model, weights_of = torchvision.models.get_model, {}
+
+    def trained(name, *, weights):
+        assert weights == "DEFAULT"
+        model = get_model(name, weights=None, num_classes=5)
+        weights_of[name] = copy.deepcopy(model.state_dict())
+        return model
+
+    monkeypatch.setattr(torchvision.models, "get_model", trained)
+    return weights_of
+
+
+def changed(model, weights):
+    """Names of the weights that are not those."""
+    now = model.state_dict()
+    assert now.keys() == weights.keys()
+    return [n for n, w in weights.items() if not torch.equal(now[n], w)]
+
+
+def test_a_pretrained_head_gives_way_to_one_of_other_classes(pretrained):
+    name, data = "mobilenet_v3_small", images((3, 64, 64))
+    model, same = (mn.build_model(name, data, pretrained=True) for _ in range(2))
+    head = ["classifier.3.weight", "classifier.3.bias"]
+    assert changed(model, pretrained[name]) == head
+    assert model.classifier[3].out_features == 3
+    assert torch.equal(model.classifier[3].weight, same.classifier[3].weight)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1"])
+def test_a_pretrained_head_of_as_many_classes_is_kept(name, pretrained):
+    model = mn.build_model(name, images((3, 64, 64), k=5), pretrained=True)
+    assert changed(model, pretrained[name]) == []
+
+
+def test_a_pretrained_network_without_a_linear_end_is_refused(pretrained):
+    with pytest.raises(ValueError, match=r"5 outputs of 'squeezenet1_1' .* of 3"):
+        mn.build_model("squeezenet1_1", images((3, 64, 64)), pretrained=True)
+
+
+def test_weights_that_cannot_be_downloaded_are_named(monkeypatch, tmp_path):
+    def offline(name, *, weights):
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    with pytest.raises(OSError, match="no route to host") as caught:
+        mn.build_model("resnet18", images((3, 64, 64)), pretrained=True)
+    assert str(Path(tmp_path, "hub", "checkpoints")) in str(caught.value)
+    assert "https://download.pytorch.org/models/resnet18-" in str(caught.value)
 
 
 @pytest.mark.parametrize(
