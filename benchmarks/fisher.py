@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import mnemonic as mn
 from mnemonic.choice import choose_strength
-from mnemonic.models import synchronise
+from mnemonic.networks import synchronise
 from mnemonic.scaling import peak_mib
 from mnemonic.strengths import GRID
 

@@ -29,7 +29,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from mnemonic.chunks import in_chunks
-from mnemonic.models import bytes_of_one, double, evaluation_mode
+from mnemonic.networks import bytes_of_one, double, evaluation_mode
 from mnemonic.strengths import Sign, Strength, capped
 
 

@@ -37,7 +37,7 @@ from mnemonic.checks import (
 )
 from mnemonic.chunks import each_chunk
 from mnemonic.data import ImageData, checked_data
-from mnemonic.models import bytes_of_one, check_outputs
+from mnemonic.networks import bytes_of_one, check_outputs
 from mnemonic.storage import digest, generator_for, written_aside
 
 

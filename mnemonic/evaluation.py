@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.data import ImageData, checked_classes, checked_data
-from mnemonic.models import check_outputs, device_of
+from mnemonic.networks import check_outputs, device_of
 
 
 @dataclass(frozen=True, eq=False)

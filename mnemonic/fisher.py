@@ -31,7 +31,12 @@ from torch.nn import functional
 
 from mnemonic.checks import described
 from mnemonic.chunks import Kept, in_chunks
-from mnemonic.models import check_loss, check_outputs, check_trainable, evaluation_mode
+from mnemonic.networks import (
+    check_loss,
+    check_outputs,
+    check_trainable,
+    evaluation_mode,
+)
 from mnemonic.taps import Taps, Untapped, zeros_like
 
 Squares = dict[str, Tensor]  # by parameter, Σ (∂L/∂w)² over some samples

@@ -44,7 +44,7 @@ from mnemonic.checks import checked_classes, checked_number
 from mnemonic.choice import choose_strength, forgetting_error, try_strengths
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher import check_samples, diagonal_fisher
-from mnemonic.models import check_outputs, device_of, double, synchronise
+from mnemonic.networks import check_outputs, device_of, double, synchronise
 from mnemonic.strengths import GRID, Sign, Strength, perturbed, step_scales
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is

@@ -214,27 +214,6 @@ def by_method(
     ax.set_ylim(-len(methods) + 0.4, 0.6)
 
 
-def by_method_panels(
-    frame: pd.DataFrame, axes: Sequence[Axes], methods: Sequence[str], band: str
-) -> None:
-    """E_F and the change of A_R, by method, side by side.
-
-    Args:
-        frame: One row a run, as ``comparison.tidy`` gives it.
-        axes: Two, that share their vertical axis.
-        methods: In the order to show.
-        band: Method whose mean ± one deviation is drawn behind all.
-    """
-    by_method(frame, "E_F", axes[0], methods, color=FORGET, band=band)
-    by_method(frame, "change", axes[1], methods, color=REMAINING, band=band)
-    axes[0].set(xlabel="$E_F$ (%)", xlim=(-8, 116), xticks=(0, 50, 100))
-    axes[1].set(xlabel="change of $A_R$ (points)")
-    axes[1].set_xscale("symlog", linthresh=2)
-    axes[1].set_xticks([-50, -5, -1, 0, 1], ["−50", "−5", "−1", "0", "1"])
-    axes[1].axvline(0, color="black", lw=1)
-    axes[1].margins(x=0.08)
-
-
 def confusion(
     counts: Tensor, class_names: Sequence[str], ax: Axes, classes: Sequence[int] = ()
 ) -> None:

@@ -24,7 +24,8 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.forgetting import Forgotten, forget
-from mnemonic.models import build_model, last_layer, seeded, synchronise
+from mnemonic.models import build_model
+from mnemonic.networks import last_layer, seeded, synchronise
 from mnemonic.setups import SETUPS
 from mnemonic.strengths import Strength
 

@@ -30,7 +30,8 @@ from mnemonic.checkpoints import trained
 from mnemonic.codes import MnemonicCodes
 from mnemonic.comparison import access_for, starting_network
 from mnemonic.data import ImageData
-from mnemonic.models import build_model, last_layer
+from mnemonic.models import build_model
+from mnemonic.networks import last_layer
 from mnemonic.setups import SETUPS, settings_for
 
 PARTS = ("all layers", "last layer", "all but the last")

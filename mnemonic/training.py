@@ -30,7 +30,7 @@ from tqdm import tqdm
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data import ImageData, checked_data
-from mnemonic.models import (
+from mnemonic.networks import (
     check_loss,
     check_outputs,
     check_trainable,

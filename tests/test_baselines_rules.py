@@ -25,7 +25,7 @@ from mnemonic.baselines.sisa import Shards
 from mnemonic.baselines.ssd import importance
 from mnemonic.baselines.svd import MAX_COLUMNS, layer_inputs, projection
 from mnemonic.baselines.zero_shot import Attention, Generator
-from mnemonic.models import last_layer
+from mnemonic.networks import last_layer
 from mnemonic.splits import ArraySplit
 from mnemonic.storage import generator_for
 

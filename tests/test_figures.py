@@ -185,6 +185,11 @@ def test_records_of_methods_have_the_fastest_above():
     runs["change"] = runs["A_R"] - 97
     runs["title"] = runs["method"].map(lambda name: mn.METHODS[name].title)
     runs["seconds"] = [0.0, 30, 2, 0.1] * 2
+    left, right = mn.figures.ch7.methods(runs, methods).axes
+    for ax, color, column in ((left, FORGET, "E_F"), (right, REMAINING, "change")):
+        assert list(drawn(ax, color)[0]) == list(runs[column])
+    assert "E_F" in left.get_xlabel()
+    assert "A_R" in right.get_xlabel()
     axes = mn.figures.ch7.recorded(runs).axes
     above = [t.get_text() for t in axes[0].get_yticklabels()]
     titles = [mn.METHODS[n].title for n in ("original", "mnemonic", "ssd", "retrain")]

@@ -10,7 +10,7 @@ from conftest import blobs
 from torch import nn
 
 import mnemonic as mn
-from mnemonic.models import check_outputs, evaluation_mode
+from mnemonic.networks import check_outputs, evaluation_mode
 
 
 def images(shape, k=3):

@@ -111,25 +111,13 @@ def test_methods_stand_on_lines_of_their_own_with_a_dot_a_run():
     assert band.get_width() == pytest.approx(2 * spread)
 
 
-def test_panels_of_methods_show_error_and_change():
-    frame = METHODS.assign(change=[-9.0, 0.0])
-    _, axes = plt.subplots(1, 2, sharey=True)
-    plots.by_method_panels(frame, axes, ["b", "a"], band="b")
-    for ax, values in zip(axes, ([1.0, 2.0], [-9.0, 0.0]), strict=True):
-        dots = ax.get_lines()[0]
-        assert sorted(dots.get_xdata()) == values
-    assert "E_F" in axes[0].get_xlabel()
-    assert "A_R" in axes[1].get_xlabel()
-    axes[0].figure.canvas.draw()
-
-
 def test_every_public_function_is_tried_here():
     public = {
         name
         for name, f in vars(plots).items()
         if getattr(f, "__module__", "") == plots.__name__ and not name.startswith("_")
     }
-    assert public == {*DRAWN, "by_method_panels", "image_grid", "style"}
+    assert public == {*DRAWN, "image_grid", "style"}
 
 
 def test_style_forgets_what_was_set_before_and_keeps_a_white_ground():

@@ -11,7 +11,7 @@ from torch import nn
 import mnemonic as mn
 from mnemonic import pretrained
 from mnemonic.choice import best_row, try_strengths
-from mnemonic.models import seeded
+from mnemonic.networks import seeded
 from mnemonic.splits import ArraySplit
 from mnemonic.strengths import GRID, perturbed, step_scales
 

@@ -16,7 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import mnemonic as mn
 from mnemonic import scaling
-from mnemonic.models import seeded
+from mnemonic.networks import seeded
 from mnemonic.setups import SETUPS
 
 # The architectures of torchvision, as small as they can be built.

@@ -39,7 +39,7 @@ from mnemonic.audits.outputs import BATCH_SIZE, logits_of, part_of
 from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_classes, checked_tensors
 from mnemonic.data import ImageData, checked_data
-from mnemonic.models import (
+from mnemonic.networks import (
     check_loss,
     check_outputs,
     device_of,

@@ -33,7 +33,7 @@ from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
 from mnemonic.checks import checked_classes, checked_number, checked_tensors
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data import ImageData, checked_data
-from mnemonic.models import check_outputs, device_of
+from mnemonic.networks import check_outputs, device_of
 
 REPLAY_STEPS = 10
 MOST_STEPS = 100_000  # a slip would never end

@@ -25,7 +25,7 @@ from torch.nn import functional
 from mnemonic.checks import checked_classes
 from mnemonic.data import ImageData, checked_data
 from mnemonic.files import Split
-from mnemonic.models import check_outputs, device_of
+from mnemonic.networks import check_outputs, device_of
 
 BATCH_SIZE = 512
 MOST_FEATURES = 2048

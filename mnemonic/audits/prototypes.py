@@ -31,7 +31,7 @@ from mnemonic.audits.outputs import last_inputs, part_of
 from mnemonic.audits.relearning import drawn, levelled
 from mnemonic.checks import checked_classes
 from mnemonic.data import ImageData, checked_data
-from mnemonic.models import last_layer
+from mnemonic.networks import last_layer
 
 
 def prototype_attack(

@@ -34,7 +34,7 @@ from mnemonic.audits.outputs import answered_right, part_of
 from mnemonic.checks import checked_classes, checked_number
 from mnemonic.data import ImageData, checked_data
 from mnemonic.files import Split
-from mnemonic.models import (
+from mnemonic.networks import (
     check_loss,
     check_outputs,
     device_of,

@@ -19,7 +19,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.method import descend, method
 from mnemonic.baselines.retrain import another
-from mnemonic.models import device_of
+from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from mnemonic.baselines.access import Access, Handed
 from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.models import device_of, last_layer
+from mnemonic.networks import device_of, last_layer
 from mnemonic.storage import generator_for
 
 SPACE = {

@@ -16,7 +16,7 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.baselines.mnemonic_code import prepared, quietly_forget
-from mnemonic.models import device_of, last_layer
+from mnemonic.networks import device_of, last_layer
 from mnemonic.storage import generator_for
 
 NEVER = -1e4  # a bias that no logit of the others falls below

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.models import device_of
+from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
 

@@ -30,7 +30,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import descend, method, sgd
 from mnemonic.baselines.retrain import another
-from mnemonic.models import device_of, last_layer
+from mnemonic.networks import device_of, last_layer
 from mnemonic.storage import generator_for
 
 MASK_RATE = 0.1

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.models import device_of
+from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
 

@@ -31,7 +31,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.method import method, sgd
 from mnemonic.fisher import diagonal_fisher
-from mnemonic.models import device_of, last_layer, seeded
+from mnemonic.networks import device_of, last_layer, seeded
 from mnemonic.storage import generator_for
 
 SCALE, MARGIN = 30.0, 0.35

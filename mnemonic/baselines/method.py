@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import KINDS, Counts, counted
 from mnemonic.checks import checked_seed
-from mnemonic.models import (
+from mnemonic.networks import (
     check_loss,
     check_outputs,
     check_trainable,

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mnemonic.baselines.access import Access, Handed
 from mnemonic.baselines.method import method, sgd
-from mnemonic.models import device_of
+from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
 

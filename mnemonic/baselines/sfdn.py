@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access, Handed
 from mnemonic.baselines.method import method
-from mnemonic.models import device_of, last_layer
+from mnemonic.networks import device_of, last_layer
 from mnemonic.storage import generator_for
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access, Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
-from mnemonic.models import device_of
+from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 from mnemonic.training import train
 

@@ -29,7 +29,7 @@ from mnemonic.baselines.distances import kl
 from mnemonic.baselines.fastmu import hostile_noise
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
-from mnemonic.models import device_of, seeded
+from mnemonic.networks import device_of, seeded
 from mnemonic.storage import generator_for
 
 

@@ -19,7 +19,8 @@ from mnemonic.exercises.answers import (
     done,
     expect,
 )
-from mnemonic.models import build_model, last_layer
+from mnemonic.models import build_model
+from mnemonic.networks import last_layer
 
 
 def _row_zeroed(model: nn.Module, data: ImageData, c: int) -> nn.Module:

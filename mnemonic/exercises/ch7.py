@@ -17,7 +17,7 @@ from mnemonic.exercises.answers import (
     expect,
     same_weights,
 )
-from mnemonic.models import last_layer
+from mnemonic.networks import last_layer
 
 
 def predict(no_images: set[str], forget_images_only: set[str]) -> None:

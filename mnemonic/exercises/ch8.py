@@ -18,7 +18,7 @@ from mnemonic.exercises.answers import (
     expect,
     one_of,
 )
-from mnemonic.models import last_layer
+from mnemonic.networks import last_layer
 
 
 def predict(

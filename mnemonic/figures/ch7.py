@@ -6,9 +6,25 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mnemonic import plots
+
+
+def methods(runs: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Draw E_F and the change of A_R of each method, beside those of retraining.
+
+    Args:
+        runs: As ``comparison.tidy`` gives them.
+        order: Names of the methods, from above.
+
+    Returns:
+        Two panels.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 7.2), sharey=True)
+    _panels(runs, axes, order)
+    return fig
 
 
 def passes(counts: pd.Series, reads_images: Sequence[bool], retrained: float) -> Figure:
@@ -89,7 +105,7 @@ def recorded(runs: pd.DataFrame) -> Figure:
     """
     order = list(runs.groupby("method")["seconds"].mean().sort_values().index)
     fig, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 7.2), sharey=True)
-    plots.by_method_panels(runs, axes, order, band="retrain")
+    _panels(runs, axes, order)
     none = runs["method"].isin(["original", "row-zeroing"])
     timed = runs.assign(seconds=runs["seconds"].mask(none))
     plots.by_method(timed, "seconds", axes[2], order, color=plots.NEUTRAL)
@@ -111,9 +127,21 @@ def side_by_side(networks: dict[str, pd.DataFrame], order: Sequence[str]) -> Fig
     """
     fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 7.2), sharey=True)
     for pair, (title, runs) in zip((axes[:2], axes[2:]), networks.items(), strict=True):
-        plots.by_method_panels(runs, pair, order, band="retrain")
+        _panels(runs, pair, order)
         pair[0].set(xlim=(-8, 125), xticks=(0, 100))
         pair[1].set(xlabel="$A_R$ change")
         pair[1].set_xticks([-50, 0], ["−50", "0"])
         pair[0].set_title(title, loc="left")
     return fig
+
+
+def _panels(runs: pd.DataFrame, axes: Sequence[Axes], order: Sequence[str]) -> None:
+    plots.by_method(runs, "E_F", axes[0], order, color=plots.FORGET, band="retrain")
+    look = {"color": plots.REMAINING, "band": "retrain"}
+    plots.by_method(runs, "change", axes[1], order, **look)
+    axes[0].set(xlabel="$E_F$ (%)", xlim=(-8, 116), xticks=(0, 50, 100))
+    axes[1].set(xlabel="change of $A_R$ (points)")
+    axes[1].set_xscale("symlog", linthresh=2)
+    axes[1].set_xticks([-50, -5, -1, 0, 1], ["−50", "−5", "−1", "0", "1"])
+    axes[1].axvline(0, color="black", lw=1)
+    axes[1].margins(x=0.08)

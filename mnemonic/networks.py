@@ -1,0 +1,202 @@
+"""What is asked of any network, and how it is run.
+
+Example:
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    >>> check_outputs(network, torch.rand(2, 1, 4, 4)).shape
+    torch.Size([2, 3])
+    >>> last_layer(network, (1, 4, 4))[0]
+    '1'
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from mnemonic.checks import checked_seed
+from mnemonic.chunks import Kept, is_out_of_memory
+
+
+def check_outputs(
+    model: nn.Module,
+    inputs: Tensor,
+    n_classes: int | None = None,
+    *,
+    what: str = "inputs",
+    gradients: bool = False,
+) -> Tensor:
+    """Make sure that the network maps ``[N, C, H, W]`` to finite logits ``[N, K]``.
+
+    Where memory runs out, the error is that of torch or of the system.
+
+    Args:
+        model: Any classifier. It is run in evaluation mode.
+        inputs: Inputs of shape ``[N, C, H, W]``, on the network's device.
+        n_classes: ``K``, where it is known.
+        what: Name of the inputs, for the error.
+        gradients: Keep what a backward pass needs.
+
+    Returns:
+        The logits.
+
+    Raises:
+        ValueError: If it fails, or its output is not ``[N, K]`` or not finite.
+    """
+    _check_network(model)
+    try:
+        with evaluation_mode(model), torch.set_grad_enabled(gradients):
+            logits = model(inputs)
+    except Exception as error:  # whatever a layer raises at what it cannot take
+        if is_out_of_memory(error):  # no fault of the inputs: fewer may do
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{type(model).__name__} cannot take {what} of shape "
+            f"{list(inputs.shape)}: {reason}; give it {what} of the shape and type "
+            "that it was built for, or build it for these"
+        ) from error
+    shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits)
+    if (
+        not isinstance(logits, Tensor)
+        or logits.ndim != 2
+        or shape != [len(inputs), n_classes or shape[1]]
+    ):
+        raise ValueError(
+            f"{type(model).__name__} gives {shape} where logits [N, K] = "
+            f"[{len(inputs)}, {n_classes or 'K'}] are needed; wrap it so that it "
+            "returns one row of K logits an image"
+        )
+    if not torch.isfinite(logits).all():
+        raise ValueError(
+            f"{type(model).__name__} gives NaN or infinite logits; "
+            "its weights are damaged or its training diverged: train it again, perhaps "
+            "with a smaller learning rate"
+            if torch.isfinite(inputs).all()
+            else f"the {what} are NaN or infinite; give finite ones"
+        )
+    return logits
+
+
+def bytes_of_one(model: nn.Module, inputs: Tensor) -> int:
+    """Bytes that a forward pass of the first input keeps for backward."""
+    with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
+        model(inputs[:1].clone())  # a view would count as all inputs
+    return kept.besides(model)
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Make sure that the network has a weight that may move."""
+    _check_network(model)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} has no trainable weight; set requires_grad on the "
+            "weights that may move"
+        )
+
+
+def check_loss(model: nn.Module, loss: Tensor) -> None:
+    """Make sure that a loss can be differentiated by the weights."""
+    if not loss.requires_grad:
+        raise ValueError(
+            f"the output of {type(model).__name__} is cut off from its weights; its "
+            "forward must not detach, nor run under no_grad"
+        )
+
+
+def _check_network(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"the network is {model!r}; give a torch.nn.Module, such as "
+            "build_model('mlp', data)"
+        )
+    if any(p.is_meta for p in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} is on the meta device, without values; give it "
+            "with its weights loaded on another"
+        )
+
+
+def last_layer(
+    model: nn.Module, input_shape: tuple[int, int, int]
+) -> tuple[str, nn.Linear]:
+    """Find the linear layer whose outputs are the logits.
+
+    By what it computes, not by its shape: a hidden layer may have K rows as well.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        input_shape: ``(C, H, W)``.
+
+    Returns:
+        Its name within the network, and the layer.
+
+    Raises:
+        ValueError: If the logits come from something else.
+    """
+    _check_network(model)
+    found: list[tuple[str, nn.Linear, Tensor]] = []
+    handles = [
+        layer.register_forward_hook(
+            lambda _, __, output, name=name, layer=layer: found.append(
+                (name, layer, output)
+            )
+        )
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(64, *input_shape, generator=generator).to(device_of(model))
+    try:
+        logits = check_outputs(model, probe)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, layer, output in reversed(found):
+        if output.shape == logits.shape and torch.equal(output, logits):
+            return name, layer
+    raise ValueError(
+        f"the logits of {type(model).__name__} are not the output of a linear layer; "
+        "this method works on the last linear layer: take another method, or a network "
+        "that ends in one"
+    )
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode and give each its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, for code that knows no other, and restore it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(checked_seed(seed))
+        yield
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the network's first parameter is; the CPU for one without any."""
+    _check_network(model)
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def double(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU where they are on an Apple GPU, without it."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock tells truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
