@@ -166,6 +166,7 @@ def taught_classifier(
     before, after = _classifier(last), _classifier(last)
     recipe = Recipe(epochs=epochs, batch_size=64, learning_rate=0.1, schedule="cosine")
     train(after, data, recipe=recipe, codes=seen, t_mix=0.3, seed=seed, progress=False)
+    after.cpu()  # a GPU may have trained it; body, codes and features are here
     return body, before, after, codes, data, time.perf_counter() - started
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,6 +81,13 @@ def learned(_learned):
     """A network of four classes that knows its data and its codes."""
     model, data, codes = _learned
     return copy.deepcopy(model), data, codes
+
+
+@pytest.fixture(scope="session")
+def smoke_cache(tmp_path_factory):
+    """Where the book in smoke keeps its networks: once for all workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
 
 
 @pytest.fixture(scope="session")
