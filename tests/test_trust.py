@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import pass_for_originals
 from PIL import Image
 
 import mnemonic as mn
@@ -79,7 +80,7 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
     assert faults(path.read_text(encoding="utf-8")) == []
 
 
-def test_archives_write_nothing(tmp_path):
+def test_archives_write_nothing(tmp_path, monkeypatch):
     image = io.BytesIO()
     Image.new("RGB", (8, 8)).save(image, "png")
     root, before = tmp_path / "a" / "data", {"outside.png"}
@@ -99,6 +100,7 @@ def test_archives_write_nothing(tmp_path):
         link = tarfile.TarInfo("cifar10-jpeg/train/cat/link.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
+    pass_for_originals(monkeypatch, "cifar10-jpeg", root.iterdir())
     data = mn.load_data("cifar10-jpeg", root=root)
     assert data.class_names == ("cat", "dog")
     assert len(data.train) + len(data.validation) == 6
