@@ -173,8 +173,8 @@ def test_table_6_the_forget_loss_has_the_larger_gradient(networks):
         assert size["forget"] > size["whole"]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_table_1_one_backward_pass_a_class_and_fewer_than_others(networks, seed):
+def test_table_1_one_backward_pass_a_class_and_fewer_than_others(networks):
+    seed = SEEDS[0]  # the counts depend on nothing that is drawn
     setup = replace(SETUPS["smoke"], recipe=networks.profile.recipe)
     passes = {}
     for name in ("mnemonic", "ssd", "sfdn", "finetune", "retrain"):
