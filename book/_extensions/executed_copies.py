@@ -103,8 +103,10 @@ def foot(app, pagename):
     if not every:
         return ""
     parts = ["profile {profile}"]
+    if pagename != PLAYGROUND:
+        parts += ["data {data}", "{device}"]
     if copy:
-        parts += ["data {data}", "{device}", "{seconds} s"]
+        parts += ["{seconds} s"]
     parts += ["mnemonic {mnemonic}", "torch {torch}", "Python {python}", "{commit}"]
     if copy:
         parts += ["{date:.10}"]

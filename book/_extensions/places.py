@@ -2,7 +2,8 @@
 
 ``[[paper artefact/method/setting/metric:format]]`` stands for a figure of the paper,
 ``[[workers engine/column:format]]`` for a median of the recorded grids of two workers,
-``[[workers engine/column/min:format]]`` for their least (``max``, ``count``).
+``[[workers engine/column/min:format]]`` for their least (``max``, ``count``), and
+``[[workers about]]`` for when and on what.
 For the page on the tests ``[[part/measure:format]]`` stands for a count of their last
 recorded run, with the format ``yes`` for yes or no; ``[[runs]]`` for the table of the
 parts.
@@ -26,6 +27,9 @@ def filled(text):
         name, form = match.groups()
         if name == "runs":
             return runs()
+        if name == "workers about":
+            _, about = recorded("workers")
+            return f"{about['device']}, {about['date'][:10]}, {about['commit']}"
         if name.startswith("paper "):
             value = figure(name.removeprefix("paper "))
         elif name.startswith("workers "):
@@ -69,11 +73,12 @@ def counts():
 def runs():
     """A row a part: when and where it was run, and for how long."""
     frame, _ = recorded("soak")
-    rows = ["| Part | Minutes | Date | Code | Device |", "|---|---|---|---|---|"]
+    rows = ["| Part | Minutes | Date | Commit | Device |", "|---|---|---|---|---|"]
     for row in frame.drop_duplicates("part").itertuples():
-        day = str(row.date)[:10]
+        day = str(row.date)[:10].replace("-", "\N{NON-BREAKING HYPHEN}")
+        commit = row.commit.removeprefix("commit ")
         minutes = f"{row.seconds / 60:.1f}"
-        rows.append(f"| {row.part} | {minutes} | {day} | {row.commit} | {row.device} |")
+        rows.append(f"| {row.part} | {minutes} | {day} | {commit} | {row.device} |")
     return "\n".join(rows)
 
 

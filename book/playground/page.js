@@ -327,14 +327,16 @@
     }, 250);
   }
 
+  let shown = 0; // the first time, nothing has been changed
+
   function showFacts(milliseconds) {
+    const took = shown++ ? ` The last change took your browser ${milliseconds.toFixed(0)} ms.` : "";
     const { profile, data, epochs, tMix } = playgroundData;
     const smoke = profile === "smoke" ? " These numbers mean nothing: it is for tests." : "";
     at("facts").dataset.milliseconds = milliseconds;
     at("facts").textContent =
       `Network 784-${network.b1.length}-${K}, trained on ${data} for ${epochs} epochs, ` +
-      `t_mix ${tMix}, seed 0; profile ${profile}.${smoke} ` +
-      `The last change took your browser ${milliseconds.toFixed(0)} ms.`;
+      `t_mix ${tMix}, seed 0; profile ${profile}.${smoke}${took}`;
   }
 
   // ---- inputs

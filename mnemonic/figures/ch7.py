@@ -110,7 +110,7 @@ def recorded(runs: pd.DataFrame) -> Figure:
     timed = runs.assign(seconds=runs["seconds"].mask(none))
     plots.by_method(timed, "seconds", axes[2], order, color=plots.NEUTRAL)
     axes[2].set(xlabel="seconds", xscale="log")
-    axes[1].set_xticks([-50, 0], ["−50", "0"])
+    axes[1].set_xticks([-50, -5, 0], ["−50", "−5", "0"])
     axes[1].set_xlabel("change of $A_R$")
     return fig
 
@@ -130,7 +130,7 @@ def side_by_side(networks: dict[str, pd.DataFrame], order: Sequence[str]) -> Fig
         _panels(runs, pair, order)
         pair[0].set(xlim=(-8, 125), xticks=(0, 100))
         pair[1].set(xlabel="$A_R$ change")
-        pair[1].set_xticks([-50, 0], ["−50", "0"])
+        pair[1].set_xticks([-50, -5, 0], ["−50", "−5", "0"])
         pair[0].set_title(title, loc="left")
     return fig
 
