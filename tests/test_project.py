@@ -205,7 +205,9 @@ def test_set_up_happens_once_and_again_when_versions_change(fresh, tmp_path):
 def test_the_libraries_to_compare_with_are_there_before_the_benchmark(fresh):
     done, log = fresh("bench")
     assert done.returncode == 0, done.stderr
-    after = log[log.index("pip install -q --disable-pip-version-check -e .[bench]\n") :]
+    after = log[
+        log.index("pip install -q --disable-pip-version-check -e .[bench,dask,ray]\n") :
+    ]
     assert "benchmarks/fisher.py\n" in after
 
 
