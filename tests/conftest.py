@@ -20,6 +20,12 @@ import mnemonic as mn
 from mnemonic import originals
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest goes first, so that no worker is left alone with it."""
+    longest = ("test_book.py", "test_solutions.py")
+    items.sort(key=lambda item: item.path.name not in longest)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MNEMONIC_CACHE", str(tmp_path / "cache"))

