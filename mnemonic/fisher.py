@@ -37,7 +37,8 @@ from mnemonic.networks import (
     check_trainable,
     evaluation_mode,
 )
-from mnemonic.taps import Taps, Untapped, zeros_like
+from mnemonic.squares import zeros_like
+from mnemonic.taps import Taps, Untapped
 
 Squares = dict[str, Tensor]  # by parameter, Σ (∂L/∂w)² over some samples
 

@@ -26,6 +26,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
+from mnemonic.squares import Squares, wide
+
 # Positions up to which a CPU is faster with patches than with convolutions.
 SMALL = 64
 
@@ -86,7 +88,7 @@ class Taps(TorchFunctionMode):
         self._n_compared = 0
         self._alike: list[Tensor] = []
         self._copies: dict[str, Tensor] = {}  # scale and shift, once a sample
-        self._squares: dict[str, Tensor] = {}
+        self._squares = Squares(weights)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Tap ``func`` if it has a rule and a trainable weight, else just call it."""
@@ -145,10 +147,12 @@ class Taps(TorchFunctionMode):
         )
         for name, g in zip(self._copies, gradients, strict=True):
             if g is not None:
-                self._add_each(name, g.view(self.n, *self.parameters[name].shape))
-        if missed := self._used - self._squares.keys():
+                self._squares.add_each(
+                    name, g.view(self.n, *self.parameters[name].shape)
+                )
+        if missed := self._used - self._squares.names():
             raise Untapped(f"backward did not come by {missed.pop()}")
-        return {name: self._sum_of(name) for name in self.parameters}
+        return {name: self._squares.of(name) for name in self.parameters}
 
     # What goes in
 
@@ -208,11 +212,11 @@ class Taps(TorchFunctionMode):
             a = a.reshape(self.n, -1, a.shape[-1])  # [N, L, in]
             g = g.reshape(self.n, -1, g.shape[-1])  # [N, L, out]
             if w and a.shape[1] == 1:
-                self._add(w, wide(g[:, 0]).square().T @ wide(a[:, 0]) ** 2)
+                self._squares.add(w, wide(g[:, 0]).square().T @ wide(a[:, 0]) ** 2)
             elif w:
-                self._add_products(w, g.mT[:, None], a[:, None])
+                self._squares.add_products(w, g.mT[:, None], a[:, None])
             if b:
-                self._add_each(b, g.sum(1))
+                self._squares.add_each(b, g.sum(1))
 
         return self._tapped(functional.linear(x, weight, bias), x, see)
 
@@ -228,14 +232,14 @@ class Taps(TorchFunctionMode):
             if w and a.is_cpu and g[0, 0].numel() > SMALL:
                 for a_n, g_n in zip(a.split(1), g.split(1), strict=True):
                     each = conv2d_weight(a_n, weight.shape, g_n, **how, groups=groups)
-                    self._add_each(w, each[None])
+                    self._squares.add_each(w, each[None])
             elif w:
                 patches = functional.unfold(a, weight.shape[2:], **how)
                 patches = patches.unflatten(1, (groups, -1)).mT  # [N, G, L, in · k²]
                 g_by_group = g.flatten(2).unflatten(1, (groups, -1))  # [N, G, out, L]
-                self._add_products(w, g_by_group, patches)
+                self._squares.add_products(w, g_by_group, patches)
             if b:
-                self._add_each(b, g.sum((2, 3)))
+                self._squares.add_each(b, g.sum((2, 3)))
 
         y = functional.conv2d(x, weight, bias, groups=groups, **how)
         return self._tapped(y, x, see)
@@ -275,60 +279,10 @@ class Taps(TorchFunctionMode):
     def _tapped(self, y: Tensor, x: Tensor, see: Callable) -> Tensor:
         return _Tap.apply(y, x.detach(), self._anchor, see)
 
-    def _sum_of(self, name: str) -> Tensor:
-        if name not in self._squares:
-            weight = self.parameters[name]
-            self._squares[name] = zeros_like({name: weight})[name]
-        return self._squares[name]
-
-    def _add(self, name: str, squares: Tensor) -> None:
-        squares = squares.reshape(self.parameters[name].shape)
-        if name in self._squares:
-            self._squares[name] += squares
-        else:
-            self._squares[name] = squares
-
-    def _add_each(self, name: str, gradients: Tensor) -> None:
-        """Add the squares of gradients [N, *shape]."""
-        gradients = wide(gradients)
-        if len(gradients) == 1 and name in self._squares:
-            self._squares[name].addcmul_(gradients[0], gradients[0])
-        else:
-            self._add(name, gradients.square().sum(0))
-
-    def _add_products(self, name: str, left: Tensor, right: Tensor) -> None:
-        """Add the squares of the products [N, G, R, L] · [N, G, L, C] of G groups."""
-        if not left.is_cpu or left.shape[1] > 1:
-            size = max(2**26 // self.parameters[name].numel(), 1)
-            for a, b in zip(left.split(size), right.split(size), strict=True):
-                self._add_each(name, (a @ b).flatten(1))
-            return
-        left, right = left[:, 0], right[:, 0]
-        total = self._sum_of(name).view(left.shape[1], -1)
-        rows = max(2**19 // total.shape[1], 1)  # what the cache holds
-        product = left.new_empty(rows, total.shape[1])
-        for a, block in zip(left.split(rows, 1), total.split(rows), strict=True):
-            for a_n, b_n in zip(a, right, strict=True):
-                g = wide(torch.mm(a_n, b_n, out=product[: len(block)]))
-                block.addcmul_(g, g)
-
 
 def _reshaped(fresh: Tensor, shape: torch.Size) -> Tensor:
     """A view that autograd takes for new: in-place ReLUs on others copy gradients."""
     return torch.ops.aten._unsafe_view(fresh, shape)
-
-
-def wide(values: Tensor) -> Tensor:
-    """Half precision as float32: a square would fall below its smallest number."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def zeros_like(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A sum of squares for each weight, to begin with."""
-    return {
-        name: torch.zeros(w.shape, dtype=wide(w.new_empty(0)).dtype, device=w.device)
-        for name, w in weights.items()
-    }
 
 
 def _weights_below(output: Tensor) -> set[int]:

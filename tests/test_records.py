@@ -1,14 +1,15 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 import mnemonic as mn
-from mnemonic import records, scaling
+from mnemonic import every_class, records, scaling
 
 
 def test_every_class_is_forgotten_by_two_choices():
-    rows = records.every_class(0, "smoke", "mnist-5k")
+    rows = every_class.every_class(0, "smoke", "mnist-5k")
     assert [(r["forget_class"], r["choice"]) for r in rows] == [
         (c, choice) for c in range(10) for choice in ("codes", "paper")
     ]
@@ -34,13 +35,13 @@ def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
         raise InterruptedError  # the rest is as in the other records
 
     monkeypatch.setattr("mnemonic.profiles.trained", trained)
-    monkeypatch.setattr(records, "forget", forget)
-    monkeypatch.setattr(records, "evaluate", lambda *given: None)
+    monkeypatch.setattr(every_class, "forget", forget)
+    monkeypatch.setattr(every_class, "evaluate", lambda *given: None)
     with pytest.raises(InterruptedError):
-        records.every_class(0, "resnet18", "mnist-5k")
+        every_class.every_class(0, "resnet18", "mnist-5k")
     assert asked == [("ResNet", 200, "cosine", 0.3)]
     assert strengths == [None]
-    assert records.RESNET18.strength == mn.Strength(1e-5, 1e4)
+    assert every_class.RESNET18.strength == mn.Strength(1e-5, 1e4)
     assert {"cifar10-jpeg-resnet18", "tiny-imagenet-40-resnet18"} < set(records.RECORDS)
 
 
@@ -80,7 +81,7 @@ def test_costs_are_recorded_in_each_network(name, networks, monkeypatch, tmp_pat
     tiny = {"n_classes": 2, "side": 32, "repeats": 1}
     settings = [{**s, **tiny} for s in made.settings if s["network"] in networks]
     monkeypatch.setenv("MNEMONIC_RESULTS", str(tmp_path))
-    monkeypatch.setitem(records.RECORDS, name, records.replace(made, settings=settings))
+    monkeypatch.setitem(records.RECORDS, name, replace(made, settings=settings))
     grid = partial(mn.run_grid, jobs=1)
     monkeypatch.setattr(records, "run_grid", grid)
     assert records.main([name]) == 0

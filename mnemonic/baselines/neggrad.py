@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import descend, method, sgd
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for

@@ -19,7 +19,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
 

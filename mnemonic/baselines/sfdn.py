@@ -19,7 +19,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
 from mnemonic.storage import generator_for

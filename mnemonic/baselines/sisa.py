@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mnemonic.baselines.access import Access, Handed
+from mnemonic.baselines.access import Access
+from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of
