@@ -44,7 +44,7 @@ class Squares:
             self._sums[name] = squares
 
     def add_each(self, name: str, gradients: Tensor) -> None:
-        """Add the squares of gradients [N, *shape]."""
+        """Add the squares of gradients ``[N, *shape]``."""
         gradients = wide(gradients)
         if len(gradients) == 1 and name in self._sums:
             self._sums[name].addcmul_(gradients[0], gradients[0])
@@ -52,7 +52,7 @@ class Squares:
             self.add(name, gradients.square().sum(0))
 
     def add_products(self, name: str, left: Tensor, right: Tensor) -> None:
-        """Add the squares of the products [N, G, R, L] · [N, G, L, C] of G groups."""
+        """Add squares of products ``[N, G, R, L]`` · ``[N, G, L, C]`` of G groups."""
         if not left.is_cpu or left.shape[1] > 1:
             size = max(2**26 // self._weights[name].numel(), 1)
             for a, b in zip(left.split(size), right.split(size), strict=True):
