@@ -28,10 +28,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import mnemonic as mn
-from mnemonic.choice import choose_strength
+from mnemonic.forgetting.choice import choose_strength
+from mnemonic.forgetting.strengths import GRID
+from mnemonic.lab.scaling import peak_mib
 from mnemonic.networks import synchronise
-from mnemonic.scaling import peak_mib
-from mnemonic.strengths import GRID
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -33,7 +33,7 @@ import torch
 from filelock import FileLock
 
 import mnemonic as mn
-from mnemonic import results
+from mnemonic.lab import results
 
 ROOT = Path(__file__).parents[1]
 # It imports once, then forks for each start: what is killed is the work.
@@ -79,7 +79,7 @@ if __name__ == "__main__":
 BUILD = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("mnemonic.publish", run_name="__main__")
+runpy.run_module("mnemonic.press.publish", run_name="__main__")
 """
 
 
@@ -186,7 +186,7 @@ class Grid(Job):
 
 
 class Build(Job):
-    """Two chapters of the book in the smoke profile, built by ``mnemonic.publish``."""
+    """Two chapters of the book in the smoke profile, built by the press."""
 
     n = 2
 
@@ -512,7 +512,7 @@ def clean(options, folder):
     env |= {n: v for n, v in os.environ.items() if n.startswith("OMP_")}
     alone = subprocess.run([*ALONE, "ip", "route"], env=env, capture_output=True)
     require(alone.returncode == 0 and not alone.stdout, "the network cannot be cut")
-    publish = ".venv/bin/python -m mnemonic.publish --profile smoke"
+    publish = ".venv/bin/python -m mnemonic.press.publish --profile smoke"
     make = ["make", "-o", ".venv/.ready", "book", f"PUBLISH={publish}"]
     done = subprocess.run(
         [*ALONE, *make], cwd=clone, env=env, capture_output=True, text=True

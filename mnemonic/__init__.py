@@ -13,65 +13,50 @@ Example:
     >>> scores = mn.evaluate(result.model, data, classes=[3])
 """
 
+import importlib
 import os
 
 # Threads that wait for work sleep instead of spinning: on a busy machine, spinning
 # ones slow each other down tenfold. It counts where torch is not loaded yet.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mnemonic import exercises, figures, plots, results
-from mnemonic.audits import audit
-from mnemonic.baselines import METHODS, Access, Unlearned
-from mnemonic.checkpoints import trained
-from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
-from mnemonic.data import ImageData
-from mnemonic.evaluation import Scores, evaluate
-from mnemonic.experiments import mean_sd, plus_minus, run_grid
-from mnemonic.fisher import FisherError, compare_fishers, diagonal_fisher
-from mnemonic.forgetting import Forgotten, amplitude, forget, forget_from_data
-from mnemonic.models import build_model
-from mnemonic.profiles import Profile
-from mnemonic.sources import DATA_SETS, is_here, load_data
-from mnemonic.strengths import Strength, step_scales
-from mnemonic.tables import table
-from mnemonic.training import History, Recipe, train
-
 __version__ = "0.1.0"
 
-__all__ = [
-    "DATA_SETS",
-    "DISTRIBUTIONS",
-    "METHODS",
-    "Access",
-    "FisherError",
-    "Forgotten",
-    "History",
-    "ImageData",
-    "MnemonicCodes",
-    "Profile",
-    "Recipe",
-    "Scores",
-    "Strength",
-    "Unlearned",
-    "amplitude",
-    "audit",
-    "build_model",
-    "compare_fishers",
-    "diagonal_fisher",
-    "evaluate",
-    "exercises",
-    "figures",
-    "forget",
-    "forget_from_data",
-    "is_here",
-    "load_data",
-    "mean_sd",
-    "plots",
-    "plus_minus",
-    "results",
-    "run_grid",
-    "step_scales",
-    "table",
-    "train",
-    "trained",
-]
+# Where each public name lives. A module is imported when one of its names is first
+# asked for (PEP 562): plots, audits and the training engine take seconds.
+_ROOMS = {
+    "data.arrays": ["ImageData"],
+    "data.sources": ["DATA_SETS", "is_here", "load_data"],
+    "codes": ["DISTRIBUTIONS", "MnemonicCodes"],
+    "models": ["build_model"],
+    "training": ["History", "Recipe", "train"],
+    "fisher.diagonal": ["FisherError", "compare_fishers", "diagonal_fisher"],
+    "forgetting.strengths": ["Strength", "step_scales"],
+    "forgetting.step": ["Forgotten", "amplitude", "forget", "forget_from_data"],
+    "evaluation": ["Scores", "evaluate"],
+    "baselines": ["METHODS", "Access", "Unlearned"],
+    "audits": ["audit"],
+    "lab.grids": ["mean_sd", "plus_minus", "run_grid"],
+    "lab.checkpoints": ["trained"],
+    "lab.profiles": ["Profile"],
+    "lab.results": ["results"],
+    "press.plots": ["plots"],
+    "press.tables": ["table"],
+    "press.figures": ["figures"],
+    "exercises": ["exercises"],
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = importlib.import_module(f"mnemonic.{_ROOM_OF[name]}")
+    globals()[name] = getattr(room, name, room)  # the room itself bears some names
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -6,7 +6,7 @@ p(x) = t_mix p_ξ(x) + (1 - t_mix) p_d(x) (Eq. 1 of Yamashita et al. 2024). Late
 codes stand in for the data when a class is forgotten.
 
 Example:
-    >>> from mnemonic.sources import load_data
+    >>> from mnemonic.data.sources import load_data
     >>> codes = MnemonicCodes.draw(load_data("mnist-5k"), seed=0)
     >>> list(codes.images.shape)
     [10, 1, 28, 28]
@@ -35,8 +35,8 @@ from mnemonic.checks import (
     described,
     listed,
 )
-from mnemonic.chunks import each_chunk
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
+from mnemonic.fisher.chunks import each_chunk
 from mnemonic.networks import bytes_of_one, check_outputs
 from mnemonic.storage import digest, generator_for, written_aside
 

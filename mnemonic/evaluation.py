@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mnemonic.data import ImageData, checked_classes, checked_data
+from mnemonic.data.arrays import ImageData, checked_classes, checked_data
 from mnemonic.networks import check_outputs, device_of
 
 

@@ -4,7 +4,7 @@ Everything else in this package asks one thing of a network: inputs ``[N, C, H, 
 give logits ``[N, K]``.
 
 Example:
-    >>> from mnemonic.sources import load_data
+    >>> from mnemonic.data.sources import load_data
     >>> model = build_model("mlp", load_data("mnist-5k"), seed=0)
     >>> sum(p.numel() for p in model.parameters())
     795010
@@ -19,7 +19,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import check_outputs, seeded
 
 

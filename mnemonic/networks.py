@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.checks import checked_seed
-from mnemonic.chunks import Kept, is_out_of_memory
+from mnemonic.fisher.chunks import Kept, is_out_of_memory
 
 
 def check_outputs(

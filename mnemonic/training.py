@@ -6,7 +6,7 @@ t_mix. Lightning Fabric takes care of device, precision and processes.
 
 Example:
     >>> from mnemonic.models import build_model
-    >>> from mnemonic.sources import load_data
+    >>> from mnemonic.data.sources import load_data
     >>> data = load_data("mnist-5k")
     >>> model = build_model("mlp", data, seed=0)
     >>> history = train(model, data, recipe=Recipe(epochs=2), progress=False)
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import (
     check_loss,
     check_outputs,

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import mnemonic as mn
-from mnemonic import originals
+from mnemonic.data import originals
 
 
 def pytest_collection_modifyitems(items):

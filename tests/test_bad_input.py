@@ -383,7 +383,9 @@ LEFT_OUT = {
 def public():
     """Names of all that may be called, as FUNCTIONS has them."""
     own = [n for n, f in vars(mn.results).items() if inspect.isfunction(f)]
-    own = [n for n in own if getattr(mn.results, n).__module__ == "mnemonic.results"]
+    own = [
+        n for n in own if getattr(mn.results, n).__module__ == "mnemonic.lab.results"
+    ]
     for module, prefix, names in (
         (mn, "", mn.__all__), (audits, "audits.", audits.__all__),
         (mn.results, "results.", own),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mnemonic as mn
-from mnemonic import chunks
+from mnemonic.fisher import chunks
 
 
 def test_one_code_per_class_in_the_shape_of_an_input(data, codes):

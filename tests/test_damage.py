@@ -27,9 +27,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
-from mnemonic import executed as execution
-from mnemonic import publish, results, setups, storage
-from mnemonic.files import read_image
+from mnemonic import storage
+from mnemonic.data.files import read_image
+from mnemonic.lab import results, setups
+from mnemonic.press import executed as execution
+from mnemonic.press import publish
 
 # Kinds of damage: each is given the file and another good one of its kind.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sphinx.util import logging
 
-from mnemonic.results import provenance
+from mnemonic.lab.results import provenance
 
 logger = logging.getLogger(__name__)
 GLUED = re.compile(r"\{glue:\w*\}`[^`:]*notebooks/(\w+)\.ipynb::")

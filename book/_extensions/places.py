@@ -13,7 +13,7 @@ import re
 
 from sphinx.util import logging
 
-from mnemonic.results import paper, recorded
+from mnemonic.lab.results import paper, recorded
 
 logger = logging.getLogger(__name__)
 PLACE = re.compile(r"\[\[([\w /-]+)(?::([^\]]+))?\]\]")

@@ -1,4 +1,4 @@
-/* Algorithm 2 of Yamashita et al. 2024 for one small network, as mnemonic/forgetting.py
+/* Algorithm 2 of Yamashita et al. 2024 for one small network, as mnemonic/forgetting/step.py
    has it: a hidden layer of sigmoids between K classes and 784 pixels. No page here, so
    that the tests can run it by itself.
 

@@ -36,7 +36,7 @@ from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import check_outputs, device_of, last_layer
 from mnemonic.storage import digest
 

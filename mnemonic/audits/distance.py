@@ -38,7 +38,7 @@ from mnemonic.audits.estimates import Estimate, mean_of
 from mnemonic.audits.outputs import BATCH_SIZE, logits_of, part_of
 from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_classes, checked_tensors
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import (
     check_loss,
     check_outputs,

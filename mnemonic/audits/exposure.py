@@ -32,7 +32,7 @@ from mnemonic.audits.outputs import BATCH_SIZE, part_of
 from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
 from mnemonic.checks import checked_classes, checked_number, checked_tensors
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import check_outputs, device_of
 
 REPLAY_STEPS = 10

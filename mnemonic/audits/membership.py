@@ -37,7 +37,7 @@ from torch.nn import functional
 from mnemonic.audits.estimates import Estimate, auc_of, percent_of, spread_of
 from mnemonic.audits.outputs import logits_of, part_of
 from mnemonic.checks import checked_classes, checked_tensors
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import generator_for
 
 SPLITS = 10

@@ -30,7 +30,7 @@ from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import last_inputs, part_of
 from mnemonic.audits.relearning import drawn, levelled
 from mnemonic.checks import checked_classes
-from mnemonic.data import ImageData, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import last_layer
 
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import features_of, layers_of, part_of
 from mnemonic.checks import checked_tensors
-from mnemonic.data import ImageData
+from mnemonic.data.arrays import ImageData
 from mnemonic.storage import generator_for
 
 MOST_IMAGES = 500  # of a CKA: its matrices are of their number squared

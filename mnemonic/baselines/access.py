@@ -5,7 +5,7 @@ forget classes, images of the remaining ones, or none of these) and raises when 
 for more. Every image handed over is counted, and so is every visit to it.
 
 Example:
-    >>> from mnemonic.sources import load_data
+    >>> from mnemonic.data.sources import load_data
     >>> access = Access(load_data("mnist-5k"), classes=[3])
     >>> images = access.only({"forget"}).images("forget")
     >>> len(images.train), access.counts.images["forget"]
@@ -30,7 +30,7 @@ from mnemonic.baselines.counting import KINDS, Counts, Kind
 from mnemonic.baselines.handed import Handed
 from mnemonic.checks import checked_number, described
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data import ImageData, checked_classes, checked_data
+from mnemonic.data.arrays import ImageData, checked_classes, checked_data
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe
 

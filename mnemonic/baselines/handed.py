@@ -2,7 +2,7 @@
 
 Example:
     >>> from mnemonic.baselines.access import Access
-    >>> from mnemonic.sources import load_data
+    >>> from mnemonic.data.sources import load_data
     >>> images = Access(load_data("mnist-5k"), classes=[3]).images("forget")
     >>> inputs = images.inputs(images.train, slice(5))
     >>> images.counts.visits["forget"]
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mnemonic.baselines.counting import Counts
-from mnemonic.data import ImageData
+from mnemonic.data.arrays import ImageData
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.method import method, sgd
-from mnemonic.fisher import diagonal_fisher
+from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.networks import device_of, last_layer, seeded
 from mnemonic.storage import generator_for
 

@@ -1,9 +1,9 @@
 """The mnemonic code itself, and the same step from data.
 
 Yamashita, Yamada, Shibata, *One-Shot Machine Unlearning with Mnemonic Code*, ACML 2024.
-``mnemonic`` is ``mnemonic.forgetting.forget`` on a network that was trained with codes:
-one backward pass a class, no images. ``mnemonic-data`` ("ours-w-data", Fig. 4) takes
-both Fishers from n real images a class, on a network trained without codes.
+``mnemonic`` is ``mnemonic.forgetting.step.forget`` on a network that was trained with
+codes: one backward pass a class, no images. ``mnemonic-data`` ("ours-w-data", Fig. 4)
+takes both Fishers from n real images a class, on a network trained without codes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.codes import MnemonicCodes
-from mnemonic.forgetting import Forgotten, forget, forget_from_data
+from mnemonic.forgetting.step import Forgotten, forget, forget_from_data
 from mnemonic.training import train
 
 

@@ -7,11 +7,11 @@ with a hint where it is wrong. What is right is computed here, from the reader's
 network and data, and not looked up.
 
 Example:
-    >>> from mnemonic.exercises import ch10
-    >>> ch10.predict(megabytes=602, passes=1000)
+    >>> from mnemonic.exercises import ch12
+    >>> ch12.predict(megabytes=602, passes=1000)
     Done. 602 MB, and 1,000 backward passes.
 """
 
-from mnemonic.exercises import ch1, ch2, ch3, ch4, ch5, ch6, ch7, ch8, ch9, ch10
+from mnemonic.exercises import ch1, ch2, ch3, ch4, ch5, ch6, ch8, ch9, ch11, ch12
 
-__all__ = ["ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch10"]
+__all__ = ["ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch8", "ch9", "ch11", "ch12"]

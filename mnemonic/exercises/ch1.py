@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mnemonic.data import ImageData
+from mnemonic.data.arrays import ImageData
 from mnemonic.exercises.answers import (
     attempted,
     close,

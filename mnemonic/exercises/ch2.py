@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.codes import MnemonicCodes
-from mnemonic.data import ImageData
+from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.exercises.answers import (
     attempted,

@@ -18,7 +18,7 @@ from mnemonic.exercises.answers import (
     one_of,
     tiny_network,
 )
-from mnemonic.fisher import compare_fishers, diagonal_fisher
+from mnemonic.fisher.diagonal import compare_fishers, diagonal_fisher
 
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:

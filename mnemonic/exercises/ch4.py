@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnemonic.codes import MnemonicCodes
-from mnemonic.data import ImageData
+from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.exercises.answers import (
     alike,
@@ -19,8 +19,8 @@ from mnemonic.exercises.answers import (
     expect,
     one_of,
 )
-from mnemonic.forgetting import Forgotten, amplitude, forget
-from mnemonic.strengths import step_scales
+from mnemonic.forgetting.step import Forgotten, amplitude, forget
+from mnemonic.forgetting.strengths import step_scales
 
 
 def predict(

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from mnemonic.data import ImageData
+from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.exercises.answers import (
     attempted,

@@ -1,57 +1,91 @@
-"""Checks of chapter 9, larger networks and many classes."""
+"""Checks of chapter 7, baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
+import torch
+from torch import nn
 
-from mnemonic.exercises.answers import attempted, close, done, expect
-
-
-def predict(gigabytes: float) -> None:
-    """The gradients of a thousand codes at once, for 25 million weights?"""
-    attempted(gigabytes)
-    truth = 1000 * 25e6 * 4 / 1e9
-    hint = "four bytes a number, one number a weight, and a gradient for each code"
-    expect(close(gigabytes, truth, 0.1 * truth), hint)
-    done(f"{truth:.0f} GB, where a sum of squares takes {25e6 * 4 / 1e9:.1f} GB.")
-
-
-def change(loss: float, lite: pd.DataFrame) -> None:
-    """By how many points does A_R fall, at worst, where the codes chose?"""
-    attempted(loss)
-    blocks = lite[lite["distribution"] == "low-frequency"]
-    at = blocks.set_index(["seed", "forget_class", "stage"])["remaining_accuracy"]
-    at = at.unstack("stage")
-    truth = float((at["fine-tuned"] - at["forgotten, codes"]).max())
-    hint = "compare each animal and seed with the same one before, then the largest"
-    expect(close(loss, truth, 0.01), hint)
-    done(f"{truth:.1f} points at worst.")
+from mnemonic.baselines import METHODS
+from mnemonic.data.arrays import ImageData
+from mnemonic.evaluation import evaluate
+from mnemonic.exercises.answers import (
+    attempted,
+    done,
+    expect,
+    same_weights,
+)
+from mnemonic.networks import last_layer
 
 
-def implement(seconds: Callable[..., float]) -> None:
-    """Does it put a straight line through two measured times?"""
-    for (k1, t1), (k2, t2), k in (
-        ((10, 0.5), (100, 3.2), 1000),
-        ((30, 2.0), (300, 2.0), 1000),
-        ((100, 40.0), (10, 4.0), 1),
+def predict(no_images: set[str], forget_images_only: set[str]) -> None:
+    """Are these the methods that work without images, or with forget images alone?"""
+    attempted(no_images, forget_images_only)
+    images = {"forget", "remaining"}
+    free = {n for n, m in METHODS.items() if not m.reads & images}
+    alone = {n for n, m in METHODS.items() if m.reads & images == {"forget"}}
+    for name, ours, theirs in (
+        ("no images", set(no_images), free),
+        ("forget images only", set(forget_images_only), alone),
     ):
-        found = seconds((k1, t1), (k2, t2), k)
-        attempted(found)
-        truth = t1 + (t2 - t1) * (k - k1) / (k2 - k1)
-        hint = f"{k1} codes in {t1} s and {k2} in {t2} s give {truth:.2f} s for {k}"
-        expect(close(found, truth, 1e-6), hint)
-    done("The slope is the time a code, and what is left at K = 0 is the rest.")
+        extra, missing = len(ours - theirs), len(theirs - ours)
+        hint = f"{name}: {extra} too many and {missing} missing; ask their .reads"
+        expect(not extra and not missing, hint)
+    done(f"{len(free)} read no image, {len(alone)} those of the forget class alone.")
 
 
-def critique(measured: Callable[[int, int], float]) -> None:
-    """What share of the remaining classes do images speak for?"""
-    attempted(measured)
-    for classes, pictured in ((1000, 40), (10, 10), (200, 3)):
-        truth = (pictured - 1) / (classes - 1)
-        found = measured(classes, pictured)
-        attempted(found)
-        hint = f"of {classes} classes, {pictured} with images: one of them is forgotten"
-        expect(close(found, truth, 1e-6), hint)
-    done("Of the others the chapter knows the codes, and not the images.")
+def change(
+    networks: Mapping[str, nn.Module], model: nn.Module, data: ImageData
+) -> None:
+    """Do the four networks forget classes 3, 5 and 8 better than nothing does?"""
+    attempted(networks)
+    wanted = {"mnemonic", "delete", "ssd", "fastmu"}
+    expect(set(networks) == wanted, f"give {', '.join(sorted(wanted))}")
+    attempted(*networks.values())
+    classes = [3, 5, 8]
+    before = evaluate(model, data, classes, split="validation")
+    said = []
+    for name, network in networks.items():
+        after = evaluate(network, data, classes, split="validation")
+        changed = not torch.equal(after.confusion, before.confusion)
+        expect(changed, f"{name}: it answers like the network before")
+        numbers = f"{after.remaining_accuracy:.0f} / {after.forgetting_error:.0f}"
+        said.append(f"{name} {numbers}")
+    done(f"A_R / E_F (%): {', '.join(said)}.")
+
+
+def implement(
+    mean_row: Callable[[nn.Module, int], nn.Module],
+    model: nn.Module,
+    data: ImageData,
+    c: int,
+) -> None:
+    """Is the row of the class the mean of the others, and all else as it was?"""
+    found = mean_row(copy.deepcopy(model), c)
+    attempted(found)
+    wanted = copy.deepcopy(model)
+    _, layer = last_layer(wanted, data.input_shape)
+    others = [k for k in range(data.n_classes) if k != c]
+    with torch.no_grad():
+        layer.weight[c] = layer.weight[others].mean(0)
+        layer.bias[c] = layer.bias[others].mean()
+    expect(same_weights(found, wanted), "row and bias: the mean of the nine others'")
+    after = evaluate(found, data, [c], split="validation")
+    done(f"A_R {after.remaining_accuracy:.1f} %, E_F {after.forgetting_error:.1f} %.")
+
+
+def critique(beats: Callable[[Sequence[float], Sequence[float]], bool]) -> None:
+    """Is a difference no finding where one seed or the spread can explain it?"""
+    cases = [
+        ("one seed", [191.0], [190.0], False),
+        ("one point, with a spread of three", [193, 188, 194], [190, 191, 191], False),
+        ("one point on every seed", [191.0, 190.9, 191.1, 191.0], [190.0] * 4, True),
+        ("one point less", [189.0, 188.9, 189.1, 189.0], [190.0] * 4, False),
+    ]
+    for what, ours, theirs, wanted in cases:
+        answer = beats(ours, theirs)
+        attempted(answer)
+        expect(bool(answer) == wanted, f"{what}: {ours} against {theirs}")
+    done("A point on one seed is no finding; a point on each of four is.")

@@ -1,0 +1,1 @@
+"""Images and their labels: arrays, folders of files, named sources, splits."""

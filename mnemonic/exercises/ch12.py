@@ -1,0 +1,72 @@
+"""Checks of chapter 10, your own network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from torch import nn
+
+from mnemonic.audits import replay
+from mnemonic.codes import MnemonicCodes
+from mnemonic.data.arrays import ImageData
+from mnemonic.evaluation import evaluate
+from mnemonic.exercises.answers import attempted, close, done, expect
+from mnemonic.forgetting.step import Forgotten, forget
+from mnemonic.forgetting.strengths import GRID
+
+
+def predict(megabytes: float, passes: int) -> None:
+    """A thousand classes at 3 × 224 × 224: the file of codes, and the cost?"""
+    attempted(megabytes, passes)
+    truth = 1000 * 3 * 224 * 224 * 4 / 1e6
+    hint = "four bytes a number, as many numbers a code as in an image"
+    expect(close(megabytes, truth, 0.1 * truth), hint)
+    expect(passes == 1000, "the Fisher takes one backward pass a code")
+    done(f"{truth:.0f} MB, and {passes:,} backward passes.")
+
+
+def change(known: int, model: nn.Module, codes: MnemonicCodes) -> None:
+    """Is this how many codes the network names rightly after two epochs?"""
+    attempted(known, model, codes)
+    truth = int((model(codes.images).argmax(1) == codes.labels).sum())
+    expect(known == truth, f"this network names {truth} of its codes rightly")
+    done(f"{known} of {len(codes.labels)} after two epochs with codes.")
+
+
+def implement(
+    better: Callable[[nn.Module, MnemonicCodes, int], Forgotten],
+    rehearsed: Callable[[nn.Module, MnemonicCodes, int], Forgotten],
+    model: nn.Module,
+    codes: MnemonicCodes,
+    data: ImageData,
+) -> None:
+    """Is it as good on validation images as each of the two that it chooses from?"""
+    c = 0
+
+    def validated(forgot: Forgotten) -> float:
+        scores = evaluate(forgot.model, data, [c], split="validation")
+        return scores.remaining_accuracy + scores.forgetting_error
+
+    with warnings.catch_warnings():  # some of the strengths do nothing
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = better(model, codes, c)
+        attempted(found)
+        last = validated(rehearsed(model, codes, c))
+        every = max(validated(forget(model, codes, [c], strength=s)) for s in GRID)
+    score = validated(found)
+    expect(
+        score >= last - 1e-6, f"the last layer alone has {last:.1f}, yours {score:.1f}"
+    )
+    expect(score >= every - 1e-6, f"all layers have {every:.1f}, yours {score:.1f}")
+    done(f"$A_R + E_F$ on validation images: {score:.1f} of 200.")
+
+
+def critique(
+    back: float, forgot: nn.Module, data: ImageData, codes: MnemonicCodes, c: int
+) -> None:
+    """Is this how much of the class its own code brings back?"""
+    attempted(back)
+    truth = replay(forgot, data, codes, [c])["own/forget_accuracy"].value
+    expect(close(back, truth, 0.1), f"after replaying its code: {truth:.1f} %")
+    done(f"The code alone brings {back:.0f} % of the class back.")

@@ -1,0 +1,1 @@
+"""The diagonal Fisher: what it is (``diagonal``), and what makes it fast."""

@@ -1,0 +1,1 @@
+"""The step, its strengths, and how the codes choose among them."""

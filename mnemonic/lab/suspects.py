@@ -1,0 +1,260 @@
+"""The networks of chapter 8: some that forgot, the original, and some that never knew.
+
+All suspects of one seed start from the same original, trained with codes. The codes'
+step is also taken with the last layer alone, and with all but the last; the baselines
+have the settings that were tuned for the setup.
+
+Example:
+    >>> from mnemonic import evaluate
+    >>> line = lineup("smoke", seed=0, references=1)
+    >>> hiding = suspect(line, "row-zeroing")
+    >>> evaluate(hiding, line.data, line.classes).forgetting_error
+    100.0
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mnemonic.audits import Estimate, linear_probes, lira, relearn
+from mnemonic.audits.audit import measure
+from mnemonic.audits.outputs import logits_of, part_of
+from mnemonic.audits.relearning import accuracies_of
+from mnemonic.baselines import METHODS, Access
+from mnemonic.baselines.mnemonic_code import quietly_forget
+from mnemonic.codes import MnemonicCodes
+from mnemonic.data.arrays import ImageData
+from mnemonic.lab.checkpoints import trained
+from mnemonic.lab.comparison import access_for, starting_network
+from mnemonic.lab.setups import SETUPS, settings_for
+from mnemonic.models import build_model
+from mnemonic.networks import last_layer
+
+PARTS = ("all layers", "last layer", "all but the last")
+CONTROLS = ("original", "row-zeroing", "random-noise")
+# Two that train on what remains, and two that do not.
+BASELINES = ("finetune", "random-label", "ssd", "delete")
+SUSPECTS = ("retrain", *CONTROLS, *PARTS, *BASELINES)
+REFERENCES = 3
+SHADOWS = 8
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What the suspects of one seed have in common.
+
+    Attributes:
+        setup: Key of ``setups.SETUPS``.
+        seed: Of codes, first weights, training and methods.
+        data: With the forget classes.
+        classes: The forget classes.
+        access: What a method may read.
+        original: The network that all suspects start from, trained with codes.
+        codes: Its codes.
+        never: Networks trained in the same way without the forget classes.
+    """
+
+    setup: str
+    seed: int
+    data: ImageData
+    classes: tuple[int, ...]
+    access: Access
+    original: nn.Module
+    codes: MnemonicCodes
+    never: list[nn.Module]
+
+
+def lineup(setup: str, seed: int, *, references: int = REFERENCES) -> Lineup:
+    """Train, or fetch, the original and the networks that never knew.
+
+    Args:
+        setup: Key of ``setups.SETUPS``.
+        seed: Of the original. The retrained networks have other seeds, the same ones
+            for every original.
+        references: How many retrained networks.
+
+    Returns:
+        The networks on the CPU, in evaluation mode.
+    """
+    chosen = SETUPS[setup]
+    data = chosen.load()
+    access = access_for(chosen, data, METHODS["mnemonic"], seed)
+    original, _ = starting_network(METHODS["mnemonic"], access, seed)
+    never = [never_knew(setup, s) for s in range(50, 50 + references)]
+    return Lineup(
+        setup, seed, data, chosen.classes, access, original.cpu(),
+        access.the_codes(), never,
+    )  # fmt: skip
+
+
+def never_knew(setup: str, seed: int) -> nn.Module:
+    """A network trained like the original, on the remaining classes and their codes.
+
+    Args:
+        setup: Key of ``setups.SETUPS``.
+        seed: Of codes, first weights and training.
+
+    Returns:
+        The network on the CPU, from the cache if it is there.
+    """
+    chosen = SETUPS[setup]
+    remaining = chosen.load().without(chosen.classes)
+    model = trained(
+        build_model(chosen.model_name, remaining, seed=seed),
+        remaining,
+        recipe=chosen.recipe,
+        codes=MnemonicCodes.draw(remaining, seed=seed),
+        t_mix=chosen.t_mix,
+        seed=seed,
+        progress=False,
+    )
+    return model.cpu()
+
+
+def suspect(line: Lineup, name: str) -> nn.Module:
+    """One network that forgot, or says that it did.
+
+    Args:
+        line: What it starts from.
+        name: One of ``PARTS``, or a key of ``METHODS`` that needs no training of its
+            own.
+
+    Returns:
+        A new network.
+
+    Raises:
+        ValueError: If there is no such suspect, or the method trains by itself.
+    """
+    if name in PARTS:
+        free = with_free_weights(line.original, line.data, name)
+        return quietly_forget(free, line.codes, line.classes).model
+    if name not in METHODS or METHODS[name].preparation not in (
+        None,
+        METHODS["mnemonic"].preparation,
+    ):
+        raise ValueError(
+            f"no suspect {name!r}; take one of {', '.join(PARTS)}, or a method that "
+            "starts from a trained network"
+        )
+    settings = settings_for(line.setup).get(name, {})
+    return METHODS[name](line.original, line.access, seed=line.seed, **settings).model
+
+
+def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module:
+    """A copy in which only some layers can be perturbed; the others are frozen.
+
+    Args:
+        model: Ends in a linear layer.
+        data: For the shape of an input.
+        part: One of ``PARTS``.
+
+    Returns:
+        The copy.
+    """
+    model = copy.deepcopy(model)
+    if part == "all layers":
+        return model
+    head, _ = last_layer(model, data.input_shape)
+    for name, weight in model.named_parameters():
+        in_head = name.rpartition(".")[0] == head
+        weight.requires_grad_(in_head == (part == "last layer"))
+    return model
+
+
+def audited(
+    seed: int, setup: str, name: str, references: int = REFERENCES
+) -> list[dict]:
+    """All measures of one suspect, beside networks that never knew.
+
+    Args:
+        seed: As in ``lineup``.
+        setup: Key of ``setups.SETUPS``.
+        name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew,
+            beside the others.
+        references: How many networks that never knew; two or more.
+
+    Returns:
+        The measures of ``audit``, with ``audit``, ``measure``, ``value``, ``low`` and
+        ``high``. The networks that never knew are not measured here as well: they are
+        suspects of their own.
+    """
+    line = lineup(setup, seed, references=references)
+    never = list(line.never)
+    subject = never.pop(seed % len(never)) if name == "retrain" else None
+    if subject is None:
+        subject = suspect(line, name)
+    found = measure(
+        subject, never, line.data, line.classes, line.original, line.codes, seed=0
+    )
+    return [
+        {"audit": kind, "measure": what, "value": e.value, "low": e.low, "high": e.high}
+        for (kind, what), e in found.items()
+    ]
+
+
+def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
+    """The audits of chapter 8 that tell most, for a network too large for all of them.
+
+    Args:
+        seed: As in ``lineup``.
+        setup: Key of ``setups.SETUPS``.
+        name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew.
+        layer: To probe.
+
+    Returns:
+        One row a measure with ``value``, ``low`` and ``high``, in percent: accuracy on
+        both kinds of classes, the probe of ``layer``, and relearning from one image of
+        every class.
+    """
+    line = lineup(setup, seed, references=REFERENCES if name == "retrain" else 0)
+    if name == "retrain":
+        subject = line.never[seed % REFERENCES]
+    else:
+        subject = suspect(line, name)
+    found = dict(accuracies_of([subject], line.data, line.classes, 0))
+    probed = linear_probes(subject, line.data, line.classes, layers=[layer])
+    found |= {f"probe/{what}": e for what, e in probed.items()}
+    again = relearn(subject, line.data, line.classes, samples=1)
+    return _rows(found | {f"k=1/{what}": e for what, e in again.items()})
+
+
+def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list[dict]:
+    """U-LiRA with shadow networks, on the forget classes' training images.
+
+    Each shadow pair has an original of its own that forgets, and a network that never
+    knew.
+
+    Args:
+        seed: Shadows have the seeds ``shadows * seed``, … ``+ shadows - 1``.
+        setup: Key of ``setups.SETUPS``.
+        name: As in ``suspect``; for ``"retrain"`` both of a pair never knew, which is
+            the attack's zero.
+        shadows: Pairs, 3 or more.
+
+    Returns:
+        One row a measure of ``lira``, with ``value``, ``low`` and ``high``.
+    """
+    forgot, never = [], []
+    first = shadows * seed
+    for s in range(first, first + shadows):
+        line = lineup(setup, s, references=0)
+        part = part_of(line.data, "train", line.classes)
+        if name == "retrain":
+            subject = never_knew(setup, 2000 + s)
+        else:
+            subject = suspect(line, name)
+        forgot.append(logits_of(subject, line.data, part))
+        never.append(logits_of(never_knew(setup, 1000 + s), line.data, part))
+    labels = torch.as_tensor(part.labels)
+    return _rows(lira(torch.stack(forgot), torch.stack(never), labels))
+
+
+def _rows(found: dict[str, Estimate]) -> list[dict]:
+    return [
+        {"measure": measure, "value": e.value, "low": e.low, "high": e.high}
+        for measure, e in found.items()
+    ]

@@ -1,0 +1,1 @@
+"""The press: from notebooks and results to pages, tables and figures."""

@@ -1,0 +1,275 @@
+r"""The student edition: the book and its notebooks without solutions.
+
+    python -m mnemonic.press.editions --profile quick
+
+In a chapter, an exercise holds one block of Python, and its solution another. In the
+student edition the solution is gone, and the block of the exercise is a cell to fill
+in; as it stands it raises ``NotImplementedError``. In the checked edition that cell is
+there too, and the solution's after it, so that running it tells whether every exercise
+can be reached and every solution passes.
+
+Example:
+    >>> text = '''````{exercise}
+    ... :label: ex-a
+    ...
+    ... What is it?
+    ...
+    ... ```python
+    ... answer = ...
+    ... ```
+    ... ````
+    ...
+    ... ````{solution} ex-a
+    ... :class: dropdown
+    ...
+    ... ```python
+    ... answer = 42
+    ... ```
+    ... ````
+    ... '''
+    >>> cell = {"cell_type": "markdown", "id": "x", "metadata": {}, "source": [text]}
+    >>> [c["source"][-1] for c in student({"cells": [cell]})["cells"]]
+    ['````\n', 'answer = ...']
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from mnemonic.press import publish
+
+EXERCISE = re.compile(
+    r"(?P<before>^````\{exercise\}\n:label: (?P<label>\S+)\n.*?)\n"
+    r"```python\n(?P<code>.*?)\n```\n(?P<after>````\n)",
+    flags=re.M | re.S,
+)
+SOLUTION = re.compile(
+    r"^````\{solution\} (?P<label>\S+)\n.*?```python\n(?P<code>.*?)\n```\n````\n\n?",
+    flags=re.M | re.S,
+)
+# No way to the chapters with solutions: the buttons lead to the repository.
+CHANGES = {
+    "launch_buttons": {"colab_url": "", "binderhub_url": ""},
+    "html": {"use_edit_page_button": False, "use_repository_button": False},
+}
+
+
+def student(notebook: dict) -> dict:
+    """Take the solutions out of a notebook and make cells of its exercises.
+
+    Args:
+        notebook: As read from its JSON, clean or executed.
+
+    Returns:
+        Another notebook; the one given stays as it is.
+    """
+    return _edition(notebook, solved=False)
+
+
+def checked(notebook: dict) -> dict:
+    """Make cells of the exercises of a notebook and, after each, of its solution.
+
+    Args:
+        notebook: As read from its JSON.
+
+    Returns:
+        Another notebook. Its new cells are tagged ``exercise`` and ``solution``.
+    """
+    return _edition(notebook, solved=True)
+
+
+def _edition(notebook: dict, *, solved: bool) -> dict:
+    notebook = copy.deepcopy(notebook)
+    cells = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] != "markdown" or "{exercise}" not in text:
+            cells.append(cell)
+            continue
+        solutions = {m["label"]: m["code"] for m in SOLUTION.finditer(text)}
+        text, end = SOLUTION.sub("", text), 0
+        for found in EXERCISE.finditer(text):
+            label = found["label"]
+            prose = text[end : found.start()] + found["before"] + "\n" + found["after"]
+            cells.append({**cell, "id": f"{label}-text", "source": _lines(prose)})
+            cells.append(_code(label, found["code"], "exercise"))
+            if solved:
+                cells.append(_code(label, solutions[label], "solution"))
+            end = found.end()
+        cells.append({**cell, "source": _lines(text[end:].lstrip("\n"))})
+    notebook["cells"] = [c for c in cells if c["source"] or c["cell_type"] == "code"]
+    return notebook
+
+
+def _code(label: str, code: str, kind: str) -> dict:
+    # an exercise that is not done yet does not stop "run all cells"
+    tags = [kind, "raises-exception"] if kind == "exercise" else [kind]
+    return {
+        "cell_type": "code",
+        "id": f"{label}-{kind}",
+        "metadata": {"tags": tags},
+        "execution_count": None,
+        "outputs": [],
+        "source": _lines(code),
+    }
+
+
+def _lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
+
+
+def write(root: Path, build: Path, profile: str) -> Path:
+    """Write the student notebooks, and their executed copies to render from.
+
+    Args:
+        root: The repository.
+        build: Where ``executed/<profile>`` is.
+        profile: Whose copies.
+
+    Returns:
+        ``<build>/student``, with ``notebooks``, ``executed`` and ``notebooks.zip``.
+    """
+    folder = build / "student"
+    shutil.rmtree(folder / "notebooks", ignore_errors=True)
+    shutil.rmtree(folder / "executed" / profile, ignore_errors=True)
+    for source, place in (
+        (root / "notebooks", folder / "notebooks"),
+        (build / "executed" / profile, folder / "executed" / profile),
+    ):
+        place.mkdir(parents=True)
+        for path in sorted(source.glob("[!.]*.ipynb")):
+            notebook = student(json.loads(path.read_text(encoding="utf-8")))
+            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+            (place / path.name).write_text(text, encoding="utf-8")
+    shutil.make_archive(
+        str(folder / "notebooks"), "zip", root_dir=folder, base_dir="notebooks"
+    )
+    return folder
+
+
+def render(root: Path, folder: Path, profile: str) -> bool:
+    """Render the student edition.
+
+    Args:
+        root: The repository.
+        folder: As ``write`` gave it.
+        profile: Whose copies.
+
+    Returns:
+        Whether ``<folder>/html`` is up to date.
+    """
+    if not publish.render(root, folder, profile, changes=CHANGES):
+        return False
+    sources = folder / "html" / "_sources" / "notebooks"  # what readers download
+    for path in sources.glob("*.ipynb"):
+        shutil.copy(folder / "notebooks" / path.name, path)
+    return True
+
+
+def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
+    """Run a chapter with each exercise as the student finds it, then its solution.
+
+    Args:
+        notebook: The clean one.
+        root: The repository; the kernel's working folder.
+        profile: Name of the profile.
+
+    Returns:
+        What went wrong, a line each: a cell before an exercise that fails, an exercise
+        that does not wait for the student, a solution that does not pass its check.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    os.environ["TQDM_DISABLE"] = "1"
+    cells = checked(json.loads(notebook.read_text(encoding="utf-8")))
+    whole = nbformat.reads(json.dumps(cells), as_version=4)
+    for cell in whole.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = f"profile = {profile!r}"
+    NotebookClient(
+        whole,
+        kernel_name="python3",
+        allow_errors=True,
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        resources={"metadata": {"path": str(root)}},
+    ).execute()
+    faults = []
+    for cell in whole.cells:
+        outputs = cell.get("outputs", [])
+        raised = [o.ename for o in outputs if o.output_type == "error"]
+        said = "".join(o.text for o in outputs if o.output_type == "stream")
+        tags = cell.metadata.get("tags", [])
+        if "exercise" in tags:
+            if raised != ["NotImplementedError"]:
+                faults.append(f"{cell.id} raised {raised}, not NotImplementedError")
+        elif raised:
+            error = next(o for o in outputs if o.output_type == "error")
+            faults.append(f"{cell.id} raised {error.ename}: {error.evalue}")
+        elif "solution" in tags and not said.startswith("Done."):
+            faults.append(f"{cell.id} does not say that it is done, but {said!r}")
+    return faults
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the student edition, or check the exercises.
+
+    Args:
+        arguments: Of the command line.
+
+    Returns:
+        0, or 1 if something failed, or 2 for a wrong call.
+    """
+    parser = argparse.ArgumentParser(prog="python -m mnemonic.press.editions")
+    parser.add_argument("--profile", default="quick", help=", ".join(publish.PROFILES))
+    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    parser.add_argument("--build", type=Path, help="default: <root>/_build")
+    parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
+    parser.add_argument("--check", action="store_true", help="run all solutions")
+    options = parser.parse_args(arguments)
+    root = options.root.resolve()
+    build = (options.build or root / "_build").resolve()
+    if options.check:
+        return _check(root, options.profile, options.only)
+    same = ["--profile", options.profile, "--root", str(root), "--build", str(build)]
+    code = publish.main([*same, "--no-render"])
+    if code:
+        return code
+    try:
+        with FileLock(build / "student.lock"):  # two at once would mix their files
+            folder = write(root, build, options.profile)
+            if not render(root, folder, options.profile):
+                return 1
+    except OSError as error:  # no room, no permission
+        print(f"cannot write to {build}: {error}", file=sys.stderr)
+        return 1
+    print(f"the students' notebooks: {folder / 'notebooks.zip'}")
+    return 0
+
+
+def _check(root: Path, profile: str, only: list[str]) -> int:
+    try:
+        notebooks = publish.chosen_notebooks(root, profile, only)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = False
+    for notebook in notebooks:
+        faults = run_checked(notebook, root, profile)
+        failed |= bool(faults)
+        said = faults or ["all exercises can be reached, all solutions pass"]
+        print(f"{notebook.name}:", *said, sep="\n  ", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Figures of single chapters, drawn from what the cells of the chapter computed.
+
+One module a chapter, one function a figure: ``ch5.undone`` for ``fig-undo``. A function
+only draws; it neither computes a result nor shows the figure. What several chapters
+draw is in ``plots``.
+
+Example:
+    >>> import matplotlib.pyplot as plt
+    >>> from mnemonic.press.figures import ch5
+    >>> fig = ch5.least_error([5, 50, 500], [48, 93, 99], n_images=50, bound=93)
+    >>> fig.axes[0].get_xlabel()
+    'test images, all misread'
+    >>> plt.close(fig)
+"""
+
+from mnemonic.press.figures import ch5, ch8, ch9
+
+__all__ = ["ch5", "ch8", "ch9"]

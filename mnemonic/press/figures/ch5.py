@@ -1,0 +1,222 @@
+"""Figures of chapter 5, on how forgetting is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mnemonic.press import plots
+
+GARMENTS = ("T-shirt", "trousers", "pullover", "dress", "coat")
+GARMENTS += ("sandal", "shirt", "sneaker", "bag", "boot")
+
+
+def by_class(
+    runs: pd.DataFrame, change: pd.Series, class_names: Sequence[str]
+) -> Figure:
+    """Draw E_F and the change of A_R of every network, by the class it forgot.
+
+    Args:
+        runs: One row a network and class, with ``forget_class`` and
+            ``forgetting_error`` in percent.
+        change: Of A_R, in points, for the same rows.
+        class_names: Of all classes.
+
+    Returns:
+        Two panels.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.1))
+    where = runs["forget_class"]
+    left.plot(where, runs["forgetting_error"], "o", color=plots.FORGET, alpha=0.7)
+    left.set(xlabel="forget class", ylabel="$E_F$ on test images (%)", ylim=(0, 103))
+    right.plot(where, change, "o", color=plots.REMAINING, alpha=0.7)
+    right.axhline(0, color="black", lw=1)
+    right.set(xlabel="forget class", ylabel="change of $A_R$ (points)", ylim=(-3, 3))
+    for ax in (left, right):
+        ax.set_xticks(range(len(class_names)), class_names)
+    return fig
+
+
+def garments(runs: pd.DataFrame) -> Figure:
+    """Draw E_F for each garment of Fashion-MNIST, before (bars) and after (points).
+
+    Args:
+        runs: One row a network and class, with ``forget_class``,
+            ``before_forgetting_error`` and ``forgetting_error`` in percent.
+
+    Returns:
+        One panel.
+    """
+    fig, ax = plt.subplots()
+    start = runs.groupby("forget_class")["before_forgetting_error"].mean()
+    ax.bar(start.index, start, color=plots.NEUTRAL, alpha=0.35)
+    ax.plot(runs["forget_class"], runs["forgetting_error"], "o", color=plots.FORGET)
+    ax.set(ylabel="$E_F$ on test images (%)", ylim=(0, 103))
+    ax.set_xticks(range(10), GARMENTS, rotation=45, ha="right")
+    return fig
+
+
+def least_error(
+    sizes: Sequence[int], least: Sequence[float], n_images: int, bound: float
+) -> Figure:
+    """Draw the lower end of the interval of E_F against the number of test images.
+
+    Args:
+        sizes: Numbers of images, all of them misread.
+        least: Lower end for each, in percent.
+        n_images: How many there are here.
+        bound: The lower end for these.
+
+    Returns:
+        One panel.
+    """
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 2.8))
+    ax.fill_between(sizes, least, 100, color=plots.FORGET, alpha=0.2, lw=0)
+    ax.plot(sizes, least, color=plots.FORGET)
+    ax.plot(n_images, bound, "o", color="black", ms=8)
+    ax.set(xscale="log", xlabel="test images, all misread", ylabel="$E_F$ at least (%)")
+    return fig
+
+
+def judged(runs: pd.DataFrame, means: pd.DataFrame) -> Figure:
+    """Draw four judges of each network: every seed as a point, the mean as a bar.
+
+    Args:
+        runs: One row a network and seed, with ``network``, ``E_F``, ``probe``,
+            ``back`` and ``A_R then``, in percent.
+        means: One row a network, in the order of the figure.
+
+    Returns:
+        Four panels.
+    """
+    names = list(means["network"])
+    places = [-i for i in range(len(names))]
+    where = runs["network"].map(dict(zip(names, places, strict=True)))
+    fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 2.7), sharey=True)
+    heads = {"E_F": "$E_F$ (%)", "probe": "probe (%)", "back": "back (%)"}
+    heads["A_R then"] = "$A_R$ then (%)"
+    for ax, (column, label) in zip(axes, heads.items(), strict=True):
+        color = plots.REMAINING if column == "A_R then" else plots.FORGET
+        ax.plot(runs[column], where, "o", color=color, alpha=0.6)
+        ax.plot(means[column], places, "|", color="black", ms=16)
+        ax.set(xlabel=label, xlim=(-8, 108), xticks=(0, 50, 100))
+    axes[0].set_yticks(places, names)
+    return fig
+
+
+def undone(curves: Mapping[str, tuple[Tensor, Tensor]], class_name: str) -> Figure:
+    """Draw what one number, added to one bias, brings back, and what it costs.
+
+    Args:
+        curves: For original, forgotten, row zeroing and retrained: accuracy on the
+            class and A_R, in percent, for each number.
+        class_name: Of the forget class.
+
+    Returns:
+        One panel.
+    """
+    looks = {"original": ("black", ":"), "forgotten": (plots.FORGET, "-")}
+    looks |= {"row zeroing": ("black", "--"), "retrained": (plots.NEUTRAL, "-")}
+    fig, ax = plt.subplots(figsize=(4.8, 4.4))
+    for name, (color, line) in looks.items():
+        lw = 3 if name == "original" else 2
+        accuracy, remaining = curves[name]
+        ax.plot(remaining, accuracy, line, color=color, label=name, lw=lw)
+    ax.set(xlabel="$A_R$ (%)", ylabel=f"accuracy on class {class_name} (%)")
+    ax.legend(loc="lower left")
+    return fig
+
+
+def losses(train: Mapping[str, Tensor], test: Mapping[str, Tensor], k: int) -> Figure:
+    """Draw the losses on images of the forget class, trained on and not.
+
+    Args:
+        train: Losses on training images, in nats, for ``before`` and ``after``.
+        test: On test images, also for ``never``, a network without the class.
+        k: Number of classes.
+
+    Returns:
+        Three panels.
+    """
+    panels = {
+        "before": ((train["before"], "training"), (test["before"], "test")),
+        "after": ((train["after"], "training"), (test["after"], "test")),
+        "beside never seen": (
+            (test["after"], "forgotten"),
+            (test["never"], "never seen"),
+        ),
+    }
+    coarse = np.arange(0, 36, 1.5)
+    fig, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 3.1), sharey=True)
+    bins = (np.geomspace(1e-6, 30, 20), coarse, coarse)
+    for ax, edges, (title, sides) in zip(axes, bins, panels.items(), strict=True):
+        for (values, label), fill in zip(sides, (True, False), strict=True):
+            _shares(ax, values, edges, fill=fill, label=label)
+        ax.axvline(np.log(k), color="black", ls=":", lw=1)
+        ax.set_xlabel("loss (nats)")
+        ax.set_title(title, pad=46)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), handlelength=1.2)
+    axes[0].set(xscale="log", xticks=(1e-5, 1e-2, 10), ylabel="images (%)")
+    return fig
+
+
+def blended(
+    runs: pd.DataFrame,
+    pictures: Sequence[Sequence[Tensor]],
+    paper: pd.Series,
+    name: str,
+) -> Figure:
+    """Draw images that a code is blended into, and what the network says of them.
+
+    Args:
+        runs: One row a seed, ``code`` (learned, never met), ``share`` and ``when``,
+            with ``right`` and ``says c``, in percent.
+        pictures: For each share, two images [2, channels, height, width]; first
+            those without a code, whose darkest and brightest are black and white.
+        paper: Right in the paper, in percent, for each share.
+        name: Of the class whose code it is.
+
+    Returns:
+        The pictures above one panel.
+    """
+    shares = sorted(runs["share"].unique())
+    fig = plt.figure(figsize=(plots.WIDTH, 5.0))
+    grid = fig.add_gridspec(3, len(shares), height_ratios=(1, 1, 3))
+    low, high = pictures[0].min(), pictures[0].max()
+    for column, images in enumerate(pictures):
+        for row, image in enumerate((images - low) / (high - low)):
+            ax = fig.add_subplot(grid[row, column])
+            seen = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+            ax.imshow(seen, vmin=0, vmax=1)
+            ax.set_axis_off()
+    ax = fig.add_subplot(grid[2, :])
+    before = runs[runs["when"] == "before"].copy()
+    before["place"] = before["share"].map(shares.index)
+    learned, strange = (before[before["code"] == k] for k in ("learned", "never met"))
+    for frame, column, color, label in (
+        (learned, "right", plots.CODES, "right"),
+        (strange, "right", plots.NEUTRAL, "right, strange code"),
+        (learned, "says c", plots.FORGET, f"answered {name}"),
+    ):
+        plots.sweep(frame, "place", column, ax, color=color, label=label)
+    ax.plot(range(len(paper)), paper, "s", color=plots.PAPER, label="right, paper")
+    ax.set(xlabel="share of the code (%)", ylabel="test images (%)", ylim=(-3, 103))
+    ax.set_xlim(-0.5, len(shares) - 0.5)
+    ax.set_xticks(range(len(shares)), [f"{100 * a:.0f}" for a in shares])
+    ax.legend(loc="center left", bbox_to_anchor=(0, 0.5))
+    return fig
+
+
+def _shares(ax: Axes, values: Tensor, edges: np.ndarray, *, fill: bool, label: str):
+    values = values.clamp_min(1e-6).numpy()
+    ax.hist(
+        values, edges, weights=np.full(len(values), 100 / len(values)), lw=1.6,
+        histtype="stepfilled" if fill else "step", alpha=0.55 if fill else 1,
+        color=plots.FORGET if fill else "black", label=label,
+    )  # fmt: skip

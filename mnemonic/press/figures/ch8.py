@@ -1,0 +1,145 @@
+"""Figures of chapter 6, on what the method depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mnemonic.press import plots
+
+COLORS = {"A_R": plots.REMAINING, "E_F": plots.FORGET}
+
+
+def strengths(panels: Sequence[tuple[pd.DataFrame, str, str, float | None]]) -> Figure:
+    """Draw A_R and E_F along a cap of the step, in as many panels as there are sweeps.
+
+    Args:
+        panels: For each, its rows with ``A_R``, ``E_F`` and ``before`` in percent;
+            the column of the cap; its label; where the paper sets it, or None.
+
+    Returns:
+        One panel a sweep, side by side.
+    """
+    fig, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.1), sharey=True)
+    for ax, (frame, name, label, paper) in zip(axes, panels, strict=True):
+        by_seed = frame.groupby([name, "seed"])[["A_R", "E_F"]].mean().reset_index()
+        for column, color in COLORS.items():
+            look = {"color": color, "label": f"${column}$", "log_x": True}
+            plots.sweep(by_seed, name, column, ax, **look)
+        if paper is not None:
+            ax.axvline(paper, color=plots.PAPER, ls="--", lw=1.5)
+        ax.axhline(frame["before"].mean(), color="black", ls=":", lw=1)
+        ax.set(xlabel=label, ylim=(-3, 103))
+        ax.set_xticks(sorted(frame[name].unique())[1::2], minor=False)
+        ax.minorticks_off()
+    axes[0].set_ylabel("percent, on test images")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=2)
+    return fig
+
+
+def rules(runs: pd.DataFrame) -> Figure:
+    """Draw E_F of each network and class, by the rule that chose the strength.
+
+    Args:
+        runs: One row a rule, network and class, with ``rule`` and ``E_F`` in percent.
+
+    Returns:
+        One panel; a bar is the mean.
+    """
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 2.6))
+    names = list(runs["rule"].unique())
+    _dots(runs, "E_F", "rule", names, ax)
+    ax.set(xlabel="$E_F$ on test images (%)", xlim=(-3, 103))
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    return fig
+
+
+def from_images(runs: pd.DataFrame, codes: pd.Series, paper: pd.Series) -> Figure:
+    """Draw A_R and E_F of the step from images, against how many there are of a class.
+
+    Args:
+        runs: One row a seed and ``n``, with ``A_R`` and ``E_F`` in percent.
+        codes: The same of the step from codes.
+        paper: A_R in the paper for 1, 5, 10, 100, 1,000 and 5,000 images.
+
+    Returns:
+        Two panels.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.3))
+    for ax, (column, color) in zip(axes, COLORS.items(), strict=True):
+        plots.sweep(runs, "n", column, ax, color=color, label="from images")
+        ax.axhline(codes[column], color=plots.CODES, ls="--", label="from codes")
+        ax.set(xscale="log", xlabel="images of each class", ylim=(0, 104))
+    counts = [1, 5, 10, 100, 1000, 5000]
+    axes[0].plot(counts, paper, "s", color=plots.PAPER, label="paper")
+    axes[0].set_ylabel("$A_R$ (%)")
+    axes[1].set_ylabel("$E_F$ (%)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    return fig
+
+
+def answers(runs: pd.DataFrame) -> Figure:
+    """Draw E_F and the change of A_R by what the network answers with.
+
+    Args:
+        runs: One row a network and class, with ``answer``, ``E_F`` in percent and
+            ``change`` in points.
+
+    Returns:
+        Two panels; a bar is a mean.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH, 2.5), sharey=True)
+    names = list(runs["answer"].unique())
+    _dots(runs, "E_F", "answer", names, left)
+    _dots(runs, "change", "answer", names, right, color=plots.REMAINING)
+    left.set(xlabel="$E_F$ (%)", xlim=(-3, 103))
+    right.set(xlabel="change of $A_R$ (points)")
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    return fig
+
+
+def several(runs: pd.DataFrame) -> Figure:
+    """Draw E_F and the change of A_R against the number of classes forgotten at once.
+
+    Args:
+        runs: One row a set of classes, with ``network``, ``n_forget``, ``E_F`` in
+            percent and ``change`` in points.
+
+    Returns:
+        One column a network, E_F above the change; a bar is a mean.
+    """
+    names = list(runs["network"].unique())
+    fig, axes = plt.subplots(
+        2, len(names), figsize=(plots.WIDTH, 4.4), sharex=True, sharey="row"
+    )
+    jitter = np.random.default_rng(0).uniform(-0.15, 0.15, len(runs))
+    for (top, bottom), name in zip(axes.T, names, strict=True):
+        here = runs[runs["network"] == name]
+        where = here["n_forget"] + jitter[here.index]
+        means = here.groupby("n_forget")[["E_F", "change"]].mean()
+        look = {"ms": 4, "alpha": 0.5}
+        top.plot(where, here["E_F"], "o", color=plots.FORGET, **look)
+        bottom.plot(where, here["change"], "o", color=plots.REMAINING, **look)
+        top.plot(means["E_F"], "_", color="black", ms=14)
+        bottom.plot(means["change"], "_", color="black", ms=14)
+        top.set(title=name, ylim=(-3, 103))
+        bottom.set(xlabel="classes at once", xticks=range(1, 6))
+    axes[0, 0].set_ylabel("$E_F$ (%)")
+    axes[1, 0].set_ylabel("change of $A_R$ (points)")
+    return fig
+
+
+def _dots(runs, column, by, names, ax, *, color=plots.FORGET):
+    jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(runs))
+    where = runs[by].map(names.index) + jitter
+    ax.plot(runs[column], where, "o", ms=4, alpha=0.5, color=color)
+    means = runs.groupby(by)[column].mean().reindex(names)
+    ax.plot(means, range(len(names)), "|", color="black", ms=22)

@@ -1,0 +1,147 @@
+"""Figures of chapter 7, on the other ways to forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mnemonic.press import plots
+
+
+def methods(runs: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Draw E_F and the change of A_R of each method, beside those of retraining.
+
+    Args:
+        runs: As ``comparison.tidy`` gives them.
+        order: Names of the methods, from above.
+
+    Returns:
+        Two panels.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 7.2), sharey=True)
+    _panels(runs, axes, order)
+    return fig
+
+
+def passes(counts: pd.Series, reads_images: Sequence[bool], retrained: float) -> Figure:
+    """Draw the backward passes of each method as a bar.
+
+    Args:
+        counts: Samples, by the method's title.
+        reads_images: Whether the method does, for each.
+        retrained: Samples of training again.
+
+    Returns:
+        One panel.
+    """
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.6))
+    shades = [plots.NEUTRAL if reads else "black" for reads in reads_images]
+    ax.barh(counts.index, counts, color=shades)
+    ax.axvline(retrained, color="black", ls="--", lw=1)
+    ax.set(xscale="log", xlabel="backward passes, samples")
+    ax.grid(axis="y", visible=False)
+    ax.barh([0], [0], color=plots.NEUTRAL, label="reads images")
+    ax.barh([0], [0], color="black", label="reads none")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 1.1), ncols=2)
+    return fig
+
+
+def seconds(
+    runs: pd.DataFrame, order: Sequence[str], paper: pd.Series, retrained: float
+) -> Figure:
+    """Draw the seconds that each method takes to forget.
+
+    Args:
+        runs: As ``comparison.tidy`` gives them.
+        order: Names of the methods, from above.
+        paper: The paper's seconds on complete MNIST, by name, for some.
+        retrained: Seconds of training again.
+
+    Returns:
+        One panel.
+    """
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.0))
+    plots.by_method(runs, "seconds", ax, order, color=plots.NEUTRAL)
+    places = [-list(order).index(n) for n in paper.index]
+    ax.plot(paper, places, "s", color=plots.PAPER, label="paper, complete MNIST")
+    ax.axvline(retrained, color="black", ls="--", lw=1, label="retrained")
+    ax.set(xscale="log", xlabel="seconds to forget")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 1.1), ncols=2)
+    return fig
+
+
+def tuning(published: pd.Series, tuned: pd.Series) -> Figure:
+    """Draw A_R + E_F of each method with its published and with its tuned settings.
+
+    Args:
+        published: In percent, by the method's title.
+        tuned: The same methods in the same order, from below.
+
+    Returns:
+        One panel.
+    """
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 4.6))
+    ax.hlines(tuned.index, published, tuned, color="#BBBBBB")
+    hollow = {"mfc": "white", "color": plots.NEUTRAL}
+    ax.plot(published, tuned.index, "o", label="published", **hollow)
+    ax.plot(tuned, tuned.index, "o", color="black", label="tuned")
+    ax.set(xlabel="$A_R + E_F$ (%)")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 1.13), ncols=2)
+    return fig
+
+
+def recorded(runs: pd.DataFrame) -> Figure:
+    """Draw E_F, the change of A_R and the seconds of each method of a record.
+
+    Args:
+        runs: As ``comparison.tidy`` gives them.
+
+    Returns:
+        Three panels, the fastest method above.
+    """
+    order = list(runs.groupby("method")["seconds"].mean().sort_values().index)
+    fig, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 7.2), sharey=True)
+    _panels(runs, axes, order)
+    none = runs["method"].isin(["original", "row-zeroing"])
+    timed = runs.assign(seconds=runs["seconds"].mask(none))
+    plots.by_method(timed, "seconds", axes[2], order, color=plots.NEUTRAL)
+    axes[2].set(xlabel="seconds", xscale="log")
+    axes[1].set_xticks([-50, -5, 0], ["−50", "−5", "0"])
+    axes[1].set_xlabel("change of $A_R$")
+    return fig
+
+
+def side_by_side(networks: dict[str, pd.DataFrame], order: Sequence[str]) -> Figure:
+    """Draw E_F and the change of A_R of each method on two networks.
+
+    Args:
+        networks: Two titles, and for each the rows of ``comparison.tidy``.
+        order: Names of the methods, from above.
+
+    Returns:
+        Two panels a network.
+    """
+    fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 7.2), sharey=True)
+    for pair, (title, runs) in zip((axes[:2], axes[2:]), networks.items(), strict=True):
+        _panels(runs, pair, order)
+        pair[0].set(xlim=(-8, 125), xticks=(0, 100))
+        pair[1].set(xlabel="$A_R$ change")
+        pair[1].set_xticks([-50, -5, 0], ["−50", "−5", "0"])
+        pair[0].set_title(title, loc="left")
+    return fig
+
+
+def _panels(runs: pd.DataFrame, axes: Sequence[Axes], order: Sequence[str]) -> None:
+    plots.by_method(runs, "E_F", axes[0], order, color=plots.FORGET, band="retrain")
+    look = {"color": plots.REMAINING, "band": "retrain"}
+    plots.by_method(runs, "change", axes[1], order, **look)
+    axes[0].set(xlabel="$E_F$ (%)", xlim=(-8, 116), xticks=(0, 50, 100))
+    axes[1].set(xlabel="change of $A_R$ (points)")
+    axes[1].set_xscale("symlog", linthresh=2)
+    axes[1].set_xticks([-50, -5, -1, 0, 1], ["−50", "−5", "−1", "0", "1"])
+    axes[1].axvline(0, color="black", lw=1)
+    axes[1].margins(x=0.08)

@@ -1,0 +1,182 @@
+"""Run the notebooks that need it, and render the book.
+
+    python -m mnemonic.press.publish --profile quick
+
+``mnemonic.press.executed`` runs them, and keeps what is done. The pages are rendered
+beside the old ones and take their place when they are complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from filelock import FileLock
+
+from mnemonic.press.executed import digest_of, files_in, run
+from mnemonic.press.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
+
+PROFILES = ("smoke", "quick", "full")
+SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run and render.
+
+    Args:
+        arguments: Of the command line.
+
+    Returns:
+        0, or 1 if a notebook or the render failed, or 2 for a wrong call.
+    """
+    parser = argparse.ArgumentParser(prog="python -m mnemonic.press.publish")
+    parser.add_argument("--profile", default="quick", help=", ".join(PROFILES))
+    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    parser.add_argument("--build", type=Path, help="default: <root>/_build")
+    parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
+    parser.add_argument("--no-render", action="store_true")
+    parser.add_argument("--builder", default="html", help=", ".join(FORMATS))
+    options = parser.parse_args(arguments)
+    root = options.root.resolve()
+    build = (options.build or root / "_build").resolve()
+    if options.builder not in FORMATS:
+        known = " or ".join(FORMATS)
+        print(f"unknown builder {options.builder!r}; choose {known}", file=sys.stderr)
+        return 2
+    try:
+        notebooks = chosen_notebooks(root, options.profile, options.only)
+        build.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        failed = [n for n in notebooks if not run(n, root, build, options.profile)]
+        if failed:
+            names = ", ".join(n.name for n in failed)
+            print(f"not rendered: {names} failed", file=sys.stderr)
+            return 1
+        if options.no_render or options.only:
+            return 0
+        return 0 if render(root, build, options.profile, options.builder) else 1
+    except OSError as error:  # no room, no permission
+        print(f"cannot write to {build}: {error}", file=sys.stderr)
+        return 1
+
+
+def chosen_notebooks(root: Path, profile: str, only: list[str]) -> list[Path]:
+    """The notebooks to run, in order.
+
+    Args:
+        root: The repository.
+        profile: Name of the profile.
+        only: Beginnings of names, or nothing for all.
+
+    Returns:
+        Paths.
+
+    Raises:
+        ValueError: If the profile is not known or no notebook is named so.
+    """
+    if profile not in PROFILES:
+        raise ValueError(
+            f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}"
+        )
+    every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
+    if not every:
+        raise ValueError(
+            f"in {root / 'notebooks'} there are none; name the repository with --root"
+        )
+    named = [n for n in every if not only or n.name.startswith(tuple(only))]
+    if not named:
+        raise ValueError(
+            f"no notebook in {root / 'notebooks'} begins with {' or '.join(only)}; "
+            f"there are {', '.join(n.stem for n in every)}"
+        )
+    return named
+
+
+def render(
+    root: Path,
+    build: Path,
+    profile: str,
+    builder: str = "html",
+    changes: dict | None = None,
+) -> bool:
+    """Render the book from the executed copies, if anything changed.
+
+    Args:
+        root: The repository.
+        build: Where executed copies are, and ``<builder>`` shall be.
+        profile: Whose copies to show.
+        builder: One of ``FORMATS``.
+        changes: To ``_config.yml``; those of the format by default.
+
+    Returns:
+        Whether the pages are up to date. The old ones stay if the render fails.
+    """
+    copies = sorted((build / "executed" / profile).glob("[!.]*.ipynb"))
+    sources = [f for name in SOURCES for f in files_in(root / name)]
+    key = digest_of(root, [*sources, *copies], extra=[profile])
+    final, aside = build / builder, build / f"render-{builder}"
+    with FileLock(build / f"{builder}.lock"):
+        stamp = final / ".key"
+        if stamp.is_file() and stamp.read_bytes() == key.encode():
+            print(f"nothing changed: {final / 'index.html'}")
+            return True
+        if fault := _fault_of_settings(root):
+            print(f"the render failed: {fault}", file=sys.stderr)
+            return False
+        shutil.rmtree(aside, ignore_errors=True)
+        jupyter_book = Path(sys.executable).with_name("jupyter-book")
+        command = [str(jupyter_book), "build", str(root)]
+        command += ["-W", "-n", "--keep-going", "--path-output", str(aside)]
+        changes = FORMATS[builder] if changes is None else changes
+        command += write_config(root, aside / "config", changes)
+        if builder in SPHINX_ITSELF_KNOWS:
+            command += ["--builder", builder]
+        else:
+            command += ["--builder", "custom", "--custom-builder", builder]
+        print(f"rendering ({builder}) …", flush=True)
+        env = {**os.environ, "MNEMONIC_EXECUTED": str(copies[0].parent)}
+        env["MNEMONIC_PROFILE"] = profile  # of the playground's network
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        if done.returncode:
+            log = (done.stdout + done.stderr).splitlines()
+            bad = [x for x in log if "WARNING" in x or "ERROR" in x] or log[-60:]
+            print("the render failed:", *bad, sep="\n  ", file=sys.stderr)
+            return False
+        fresh = aside / "_build" / builder
+        (fresh / ".key").write_text(key)
+        if final.exists():  # at no moment is a half of the pages there
+            os.replace(final, aside / "old")
+        os.replace(fresh, final)
+        shutil.rmtree(aside, ignore_errors=True)
+    print(f"the book: {final / 'index.html'}")
+    return True
+
+
+def _fault_of_settings(root: Path) -> str | None:
+    """What is wrong with the configuration or the table of contents, if anything."""
+    for path in (root / "_config.yml", root / "_toc.yml"):
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(settings, dict):
+                raise ValueError("it holds no settings by name")
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            return f"{path} is missing or damaged ({error}); restore it"
+    return None
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is aside is removed
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,183 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+import mnemonic as mn
+from mnemonic.audits import cka
+from mnemonic.lab import grids as experiments
+from mnemonic.storage import cache_folder
+
+
+def square(seed, x):
+    return {"y": x * x + seed, "process": os.getpid()}
+
+
+def several(seed):
+    return [{"c": c, "v": c / 7 + seed} for c in range(3)]
+
+
+def test_grid_has_a_row_a_cell_in_order():
+    frame = mn.run_grid(square, [{"x": 3}, {"x": 2}], seeds=[1, 0], jobs=1)
+    assert frame[["x", "seed", "y"]].to_numpy().tolist() == [
+        [3, 1, 10],
+        [3, 0, 9],
+        [2, 1, 5],
+        [2, 0, 4],
+    ]
+    rows = mn.run_grid(several, [{}], seeds=[0, 1], jobs=1)
+    assert rows["v"].tolist() == [c / 7 + s for s in (0, 1) for c in range(3)]
+
+
+def test_cells_run_in_other_processes():
+    frame = mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=2)
+    assert os.getpid() not in set(frame["process"])
+
+
+def test_finished_cells_are_read_and_damaged_ones_made_again():
+    first = mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
+    cells = sorted((cache_folder() / "cells").glob("*.json"))
+    assert len(cells) == 2
+    for cell in cells:  # proof that they are read
+        content = json.loads(cell.read_text())
+        content["rows"][0]["y"] += 1000
+        del content["sha256"]
+        content["sha256"] = experiments._content_of(cell, content)
+        cell.write_text(json.dumps(content))
+    again = mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
+    assert again["y"].tolist() == (first["y"] + 1000).tolist()
+    for damage in ('{"rows": ', "[]", "", '{"rows": 3}'):
+        cells[0].write_text(damage)
+        with pytest.warns(RuntimeWarning, match="is damaged"):
+            mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
+    wider = mn.run_grid(square, [{"x": 3}], seeds=[0, 1, 2], jobs=1)
+    assert wider["y"].tolist()[2] == 11
+    assert sum(y > 1000 for y in wider["y"]) == 1
+
+
+def test_edited_function_is_run_anew():
+    def cell(seed):
+        return {"v": 1}
+
+    assert mn.run_grid(cell, [{}], seeds=[0], jobs=1)["v"].tolist() == [1]
+
+    def cell(seed):
+        return {"v": 2}
+
+    assert mn.run_grid(cell, [{}], seeds=[0], jobs=1)["v"].tolist() == [2]
+
+
+def test_interrupted_grid_goes_on(tmp_path):
+    script = tmp_path / "grid.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import signal, time
+            import mnemonic as mn
+
+            # a runner in the background may have left it ignored
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+            def cell(seed, pause):
+                if seed == 3:
+                    time.sleep(pause)
+                return {"v": seed}
+
+            if __name__ == "__main__":
+                print("ready", flush=True)
+                frame = mn.run_grid(cell, [{"pause": 60}], seeds=range(4), jobs=1)
+            """
+        )
+    )
+    env = {**os.environ, "MNEMONIC_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen([sys.executable, str(script)], env=env, stderr=-1)
+    cells = tmp_path / "cache" / "cells"
+    deadline = time.monotonic() + 60
+    while len(list(cells.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    kept = sorted(json.loads(p.read_text())["seed"] for p in cells.glob("*.json"))
+    assert kept == [0, 1, 2]
+    assert not list(cells.glob("*.part"))
+
+
+def test_mean_and_deviation():
+    frame = pd.DataFrame({"x": [1, 1, 2, 2], "v": [1.0, 3.0, 5.0, 5.0]})
+    table = mn.mean_sd(frame, by=["x"], values=["v"])
+    assert table["v"].tolist() == [2, 5]
+    assert table["v_sd"].tolist() == [2**0.5, 0]
+    assert table["n"].tolist() == [2, 2]
+
+
+def test_profiles():
+    quick = mn.Profile.named("quick")
+    assert quick.load().name == "mnist-5k"
+    assert quick.recipe == mn.Recipe(epochs=100, batch_size=64)
+    assert mn.Profile.named("full").recipe == mn.Recipe(epochs=200, batch_size=128)
+    assert len(mn.Profile.named("full").seeds) >= 3
+    with pytest.raises(ValueError, match="unknown profile 'fast'; choose one of smoke"):
+        mn.Profile.named("fast")
+
+
+def test_profile_trains_by_seed():
+    smoke = mn.Profile.named("smoke")
+    data = smoke.load()
+    model, codes = smoke.trained(data, 0)
+    again, same = smoke.trained(data, 0)
+    assert (model[1].weight == again[1].weight).all()
+    assert (codes.images == same.images).all()
+    other, _ = smoke.trained(data, 0, t_mix=0.5, distribution="normal")
+    assert not (model[1].weight == other[1].weight).all()
+
+
+def test_mean_and_deviation_share_a_cell():
+    frame = pd.DataFrame({"a": [1, 1, 2], "x": [1.0, 3.0, 5.0], "seed": [0, 1, 0]})
+    table = mn.plus_minus(mn.mean_sd(frame, ["a"], ["x"]))
+    assert list(table.columns) == ["a", "x", "n"]
+    assert table["x"].tolist() == ["2.0 ± 1.4", "5.0"]
+
+
+def calls_audit(seed):
+    return {"v": len(str(mn.audit))}
+
+
+def calls_an_import(seed):
+    return {"v": cka(torch.eye(3), torch.eye(3)).value}
+
+
+def calls_neither(seed):
+    return {"v": seed}
+
+
+def test_cells_depend_on_the_audits_that_they_use(monkeypatch):
+    digests, seen = experiments.source_digest, []
+
+    def edited(*modules):
+        seen.append(modules)
+        return digests(*modules) + str("audits/lira" in modules)
+
+    def cells():
+        return len(list((cache_folder() / "cells").glob("*.json")))
+
+    for function, depends in (
+        (calls_audit, True),
+        (calls_an_import, True),
+        (calls_neither, False),
+    ):
+        before = cells()
+        mn.run_grid(function, [{}], seeds=[0], jobs=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(experiments, "source_digest", edited)
+            mn.run_grid(function, [{}], seeds=[0], jobs=1)
+        assert cells() - before == 2  # the modules of all cells were edited, too
+        assert any("audits/lira" in modules for modules in seen) == depends
+        seen.clear()

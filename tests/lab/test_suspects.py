@@ -1,0 +1,92 @@
+"""The line-up of chapter 8, on networks of two epochs."""
+
+import pytest
+import torch
+
+import mnemonic as mn
+from mnemonic.audits import Estimate
+from mnemonic.lab import suspects
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNEMONIC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return suspects.lineup("smoke", seed=0, references=1)
+
+
+def changed(line, name):
+    after = suspects.suspect(line, name).state_dict()
+    before = line.original.state_dict()
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+def test_each_part_moves_its_own_layers_and_no_others(line):
+    assert changed(line, "last layer") == {"3.weight", "3.bias"}
+    assert changed(line, "all but the last") == {"1.weight", "1.bias"}
+    assert changed(line, "all layers") == {"1.weight", "1.bias", "3.weight", "3.bias"}
+
+
+def test_networks_that_never_knew_were_not_shown_the_class(line):
+    (never,) = line.never
+    scores = mn.evaluate(never, line.data, line.classes)
+    assert scores.forgetting_error == 100
+    assert scores.remaining_accuracy > 80
+    assert mn.evaluate(line.original, line.data, line.classes).forgetting_error < 50
+
+
+def test_suspects_leave_the_original_as_it_was(line):
+    before = {k: v.clone() for k, v in line.original.state_dict().items()}
+    for name in ("last layer", "row-zeroing", "finetune"):
+        suspects.suspect(line, name)
+    after = line.original.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize("name", ["nobody", "lwsf", "erm-ktp"])
+def test_a_suspect_that_cannot_start_from_the_original_is_refused(line, name):
+    with pytest.raises(ValueError, match=f"no suspect '{name}'; take one of all lay"):
+        suspects.suspect(line, name)
+
+
+def test_shadows_tell_the_original_and_not_the_retrained():
+    found = {
+        name: {r["measure"]: r for r in suspects.told_apart(0, "smoke", name, 3)}
+        for name in ("original", "retrain")
+    }
+    assert found["original"]["auc"]["value"] > 0.9
+    retrained = found["retrain"]["auc"]
+    assert retrained["value"] < 0.7 < found["original"]["auc"]["low"]
+
+
+def test_a_retrained_suspect_is_not_its_own_reference(monkeypatch):
+    asked = []
+
+    def measure(subject, never, data, classes, original, codes, *, seed):
+        asked.append((subject, never))
+        return {("probe", "none"): Estimate(1.0, 0.0, 2.0, "%", 5)}
+
+    monkeypatch.setattr(suspects, "measure", measure)  # which takes ten seconds
+    rows = suspects.audited(1, "smoke", "retrain")
+    ((subject, reference),) = asked
+    row = {"audit": "probe", "measure": "none", "value": 1.0, "low": 0.0, "high": 2.0}
+    assert rows == [row]
+    assert len(reference) == suspects.REFERENCES - 1
+    weights = subject.state_dict()["3.weight"]
+    assert all(not torch.equal(weights, r.state_dict()["3.weight"]) for r in reference)
+
+
+def test_what_is_left_over_of_the_original_and_of_a_retrained_network():
+    found = {
+        name: {
+            r["measure"]: r["value"]
+            for r in suspects.left_over(0, "smoke", name, layer="2")
+        }
+        for name in ("original", "retrain")
+    }
+    assert (
+        found["retrain"]["forget_accuracy"] == 0 < found["original"]["forget_accuracy"]
+    )
+    k = "k=1/forget_accuracy"
+    assert found["retrain"][k] < found["original"][k]
+    assert found["retrain"]["probe/2/forget_accuracy"] > 50  # never shown, and read
