@@ -19,6 +19,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import torch
@@ -28,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import mnemonic as mn
-from mnemonic.forgetting.choice import choose_strength
+from mnemonic.forgetting.choice import try_strengths
 from mnemonic.forgetting.strengths import GRID
 from mnemonic.lab.scaling import peak_mib
 from mnemonic.networks import synchronise
@@ -321,7 +322,9 @@ def choice_of_strength(
     pairs = []
     for _ in range(min(rounds, 2)):
         first = seconds_of(lambda: mn.diagonal_fisher(model, x, y))
-        call = lambda: choose_strength(model, x, y, [0], eta, GRID, (1, -1))  # noqa: E731
+        call = partial(
+            try_strengths, model, x, y, [0], eta, GRID, (1, -1), give_up=True
+        )
         pairs.append((seconds_of(call), first))
     values, ours = zip(*pairs, strict=True)
     ratios = [v / f for v, f in pairs]

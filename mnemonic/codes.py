@@ -19,13 +19,12 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from mnemonic.checks import (
@@ -36,9 +35,9 @@ from mnemonic.checks import (
     listed,
 )
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.fisher.chunks import each_chunk
-from mnemonic.networks import bytes_of_one, check_outputs
 from mnemonic.storage import digest, generator_for, written_aside
+
+PROBABILITY = "a probability in [0, 1]"  # what t_mix may be
 
 
 def _low_frequency(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -55,9 +54,6 @@ DISTRIBUTIONS: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] =
     "binary": lambda shape, g: torch.randint(2, shape, generator=g).float(),
     "low-frequency": _low_frequency,
 }
-
-
-PROBABILITY = "a probability in [0, 1]"  # what t_mix may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +76,24 @@ class MnemonicCodes:
     distribution: str
 
     def __post_init__(self):
-        checked_codes(self)
+        images, names = self.images, self.class_names
+        if not (
+            isinstance(images, Tensor)
+            and images.ndim == 4
+            and images.is_floating_point()
+            and not images.is_meta
+            and bool(torch.isfinite(images).all())
+            and isinstance(names, tuple)
+            and all(isinstance(n, str) for n in names)
+            and len(names) == len(images) > 0
+        ):
+            names = listed(names if isinstance(names, tuple) else [names])
+            raise ValueError(
+                f"codes are {described(images)} for the classes {names}: not one "
+                "finite code [C, H, W] of floats per class name; draw them with "
+                "MnemonicCodes.draw(data), or find a copy of their file"
+            )
+        _check_distribution(self.distribution)
 
     @classmethod
     def draw(
@@ -100,10 +113,8 @@ class MnemonicCodes:
         A ``ValueError`` says what of data, seed or distribution does not fit.
         """
         _check_distribution(distribution)
-        checked_data(data)
-        generator = generator_for("codes", seed)
-        shape = (data.n_classes, *data.input_shape)
-        images = DISTRIBUTIONS[distribution](shape, generator)
+        shape = (checked_data(data).n_classes, *data.input_shape)
+        images = DISTRIBUTIONS[distribution](shape, generator_for("codes", seed))
         return cls(images, data.class_names, seed, distribution)
 
     @property
@@ -129,29 +140,19 @@ class MnemonicCodes:
             ValueError: If inputs, labels, share or generator do not fit.
         """
         t_mix = checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
-        if not (
-            isinstance(inputs, Tensor)
-            and isinstance(labels, Tensor)
-            and labels.dtype == torch.int64
-            and inputs.ndim == 4
-            and not (inputs.is_meta or labels.is_meta)
-            and inputs.shape == (*labels.shape, *self.images.shape[1:])
-            and isinstance(generator, torch.Generator)
-        ):
-            shape = ", ".join(map(str, self.images.shape[1:]))
-            raise ValueError(
-                f"inputs are {described(inputs)}, labels {described(labels)} and the "
-                f"generator a {type(generator).__name__}; give [B, {shape}], int64 [B] "
-                "and a torch.Generator"
-            )
-        drawn = torch.rand(len(labels), generator=generator, device=inputs.device)
         try:
+            drawn = torch.rand(len(labels), generator=generator, device=inputs.device)
             codes = self.images[labels]
-        except IndexError as error:
+            if codes.shape != inputs.shape:
+                raise ValueError(f"the codes of these labels are {described(codes)}")
+        except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as e:
             raise ValueError(
-                f"a label is not in 0..{len(self.images) - 1}; give class indices"
-            ) from error
-        return torch.where((drawn < t_mix)[:, None, None, None], codes, inputs)
+                f"inputs {described(inputs)} with labels {described(labels)} and a "
+                f"{type(generator).__name__} ({e}); give images [B, C, H, W], int64 "
+                f"labels [B] in 0..{len(self.images) - 1} and a torch.Generator"
+            ) from e
+        replaced = drawn < t_mix  # Eq. 1
+        return torch.where(replaced[:, None, None, None], codes, inputs)
 
     def to(self, device: torch.device | str | torch.dtype) -> MnemonicCodes:
         """The codes on another device, or in another precision.
@@ -178,19 +179,12 @@ class MnemonicCodes:
             ValueError: If the number of classes, their names, the shape or the type
                 differ.
         """
-        checked_codes(self)
-        checked_data(data)
-        expected = (data.n_classes, *data.input_shape)
-        if tuple(self.images.shape) != expected:
+        expected = [checked_data(data).n_classes, *data.input_shape]
+        if list(self.images.shape) != expected or self.images.dtype != torch.float32:
             raise ValueError(
-                f"codes of shape {list(self.images.shape)} do not fit {data.name}, "
-                f"which needs [K, C, H, W] = {list(expected)}; draw codes for it with "
-                "MnemonicCodes.draw(data)"
-            )
-        if self.images.dtype != torch.float32:
-            raise ValueError(
-                f"codes of type {self.images.dtype} do not fit {data.name}, whose "
-                "inputs are float32; convert them with codes.to(torch.float32)"
+                f"codes {described(self.images)} do not fit {data.name}, which needs "
+                f"float32 [K, C, H, W] = {expected}; draw codes for it with "
+                "MnemonicCodes.draw(data), or convert them with codes.to(torch.float32)"
             )
         if self.class_names != data.class_names:
             raise ValueError(
@@ -198,30 +192,6 @@ class MnemonicCodes:
                 f"{data.name} with the classes {listed(data.class_names)}; load the "
                 "codes that were saved with the network, or draw new ones and train"
             )
-
-    def check_model(self, model: nn.Module) -> Tensor:
-        """Make sure that a network can be asked about the codes.
-
-        Args:
-            model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; on the codes' device.
-
-        Returns:
-            Its logits of the codes, ``[K, K]``.
-
-        Raises:
-            ValueError: If shape, type or number of classes differ.
-        """
-        checked_codes(self)
-        checked = partial(check_outputs, model, what="codes")
-        checked(self.images[:1])
-        n_bytes = bytes_of_one(model, self.images)
-        logits = torch.cat(list(each_chunk(checked, n_bytes, self.images)))
-        if logits.shape[1] != len(self.images):
-            raise ValueError(
-                f"codes of {len(self.images)} classes do not fit a network with "
-                f"{logits.shape[1]} outputs; give the codes that it was trained with"
-            )
-        return logits
 
     def save(self, path: str | Path) -> None:
         """Write the codes with their labels, seed and distribution (safetensors).
@@ -292,41 +262,10 @@ def _check_distribution(distribution: object) -> None:
 
 
 def checked_codes(codes: object) -> MnemonicCodes:
-    """Make sure that these are codes, one finite image for each of K class names.
-
-    Args:
-        codes: What was given for codes.
-
-    Returns:
-        The same codes.
-
-    Raises:
-        ValueError: If they are something else.
-    """
+    """What was given for codes, if it is codes; else a ``ValueError``."""
     if not isinstance(codes, MnemonicCodes):
         raise ValueError(
             f"codes are a {type(codes).__name__}; give MnemonicCodes, drawn with "
             "MnemonicCodes.draw(data) or read with MnemonicCodes.load(path)"
         )
-    images, names = codes.images, codes.class_names
-    if not (
-        isinstance(images, Tensor)
-        and images.ndim == 4
-        and images.is_floating_point()
-        and not images.is_meta
-        and bool(torch.isfinite(images).all())
-        and isinstance(names, tuple)
-        and all(isinstance(n, str) for n in names)
-        and len(names) == len(images) > 0
-    ):
-        what = described(images)
-        if isinstance(images, Tensor) and not images.is_meta:
-            what += "" if images.isfinite().all() else " with NaN or infinity"
-        classes = listed(names) if isinstance(names, tuple) else repr(names)
-        raise ValueError(
-            f"codes are {what} for the classes {classes}: not one finite code "
-            "[C, H, W] of floats per class name; draw them with "
-            "MnemonicCodes.draw(data), or find a copy of their file"
-        )
-    _check_distribution(codes.distribution)
     return codes

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.checks import checked_seed
-from mnemonic.fisher.chunks import Kept, is_out_of_memory
 
 
 def check_outputs(
@@ -78,13 +77,6 @@ def check_outputs(
             else f"the {what} are NaN or infinite; give finite ones"
         )
     return logits
-
-
-def bytes_of_one(model: nn.Module, inputs: Tensor) -> int:
-    """Bytes that a forward pass of the first input keeps for backward."""
-    with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
-        model(inputs[:1].clone())  # a view would count as all inputs
-    return kept.besides(model)
 
 
 def check_trainable(model: nn.Module) -> None:
@@ -189,6 +181,12 @@ def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter is; the CPU for one without any."""
     _check_network(model)
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the system had no memory left, as torch or Python say it."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "allocate memory" in str(error)
 
 
 def double(values: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic import audits
+from mnemonic.forgetting.step import code_logits
 from mnemonic.storage import digest
 
 EXAMPLES = int(os.environ.get("MNEMONIC_EXAMPLES", "15"))  # many in make soak
@@ -190,13 +191,6 @@ def method(name):
     return call
 
 
-def check_model(codes, model):
-    return mn.MnemonicCodes.check_model(codes, model)
-
-
-check_model.__doc__ = mn.MnemonicCodes.check_model.__doc__
-
-
 def batches(**how):
     return list(GOOD.batches(**how))
 
@@ -276,9 +270,7 @@ FUNCTIONS = {
     "MnemonicCodes.draw": (
         mn.MnemonicCodes.draw, {"data": GOOD, "seed": 0, "distribution": "normal"}
     ),
-    "MnemonicCodes.check_model": (
-        check_model, {"codes": CODES, "model": MODEL}
-    ),
+    "code_logits": (code_logits, {"codes": CODES, "model": MODEL}),
     "MnemonicCodes.check": (CODES.check, {"data": GOOD}),
     "MnemonicCodes.substitute": (
         CODES.substitute,

@@ -12,6 +12,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic.fisher import chunks
+from mnemonic.forgetting.step import code_logits
 
 
 def test_one_code_per_class_in_the_shape_of_an_input(data, codes):
@@ -94,7 +95,7 @@ def test_saved_codes_come_back(tmp_path, codes, data):
 def test_codes_of_other_data_are_refused(data, codes):
     x, y = blobs(k=4, shape=(1, 6, 6))
     four = mn.ImageData.from_arrays(train=(x, y), test=(x, y), class_names="abcd")
-    with pytest.raises(ValueError, match=r"codes of shape \[3, 1, 6, 6\] do not fit"):
+    with pytest.raises(ValueError, match=r"of shape \[3, 1, 6, 6\] do not fit"):
         codes.check(four)
     x, y = blobs(shape=(3, 6, 6))
     colour = mn.ImageData.from_arrays(train=(x, y), test=(x, y), class_names="abc")
@@ -145,7 +146,7 @@ def test_damaged_code_files_are_refused(tmp_path, codes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": torch.full((3, 1, 6, 6), torch.nan)}, "with NaN or infinity"),
+        ({"images": torch.full((3, 1, 6, 6), torch.nan)}, "not one finite code"),
         ({"images": torch.zeros(3, 1, 6, 6).byte()}, "codes are torch.uint8"),
         ({"images": torch.zeros(3, 36)}, r"shape \[3, 36\] .* not one finite code"),
         ({"images": None}, "codes are NoneType"),
@@ -198,7 +199,7 @@ class Narrow(nn.Module):
 def test_codes_that_memory_cannot_hold_at_once_are_taken_in_parts(learned, error):
     model, _, codes = learned
     narrow = Narrow(copy.deepcopy(model), 2, error)
-    assert torch.allclose(codes.check_model(narrow), codes.check_model(model))
+    assert torch.allclose(code_logits(narrow, codes), code_logits(model, codes))
     assert narrow.sizes == [1, 1, 4, 2, 2]
     result, expected = (mn.forget(m, codes, [1]) for m in (narrow, model))
     assert (result.strength, result.sign) == (expected.strength, expected.sign)
@@ -211,11 +212,11 @@ def test_codes_that_memory_cannot_hold_at_once_are_taken_in_parts(learned, error
 def test_codes_that_memory_can_hold_are_taken_at_once(learned, monkeypatch):
     model, _, codes = learned
     narrow = Narrow(model, 4)
-    assert torch.equal(codes.check_model(narrow), model(codes.images))
+    assert torch.equal(code_logits(narrow, codes), model(codes.images))
     assert narrow.sizes == [1, 1, 4]
     monkeypatch.setattr(chunks, "SMALL_BYTES", 0)
     monkeypatch.setattr(chunks, "free_bytes", lambda _: 1)
-    assert torch.allclose(codes.check_model(narrow), model(codes.images))
+    assert torch.allclose(code_logits(narrow, codes), model(codes.images))
     assert narrow.sizes == [1, 1, 4, 1, 1, 1, 1, 1, 1]
 
 
@@ -225,4 +226,4 @@ def test_no_memory_for_one_code_is_not_blamed_on_the_codes(learned):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
-        learned[2].check_model(Never(3, 3))
+        code_logits(Never(3, 3), learned[2])

@@ -33,6 +33,7 @@ from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
 from mnemonic.checks import checked_classes, checked_number, checked_tensors
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
+from mnemonic.forgetting.step import code_logits
 from mnemonic.networks import check_outputs, device_of
 
 REPLAY_STEPS = 10
@@ -84,7 +85,7 @@ def read_codes(model: nn.Module, codes: MnemonicCodes) -> Reading:
     A ``ValueError`` says what of network or codes does not fit.
     """
     codes = checked_codes(codes).to(device_of(model))
-    logits, labels = codes.check_model(model).double(), codes.labels
+    logits, labels = code_logits(model, codes).double(), codes.labels
     losses = functional.cross_entropy(logits, labels, reduction="none").cpu()
     return Reading(logits.argmax(1).cpu(), (-losses).exp(), losses)
 

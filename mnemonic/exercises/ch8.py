@@ -101,7 +101,7 @@ def implement(
     """Does the rule pick one of the candidates, and how good is it on validation?"""
     scores = {"yours": [], "the package's": []}
     for k in range(data.n_classes):
-        ours = _quietly(model, codes, [k])
+        ours = _quietly(model, codes, [k], candidates=True)
         index = rule(ours.candidates.copy())
         attempted(index)
         expect(index in ours.candidates.index, f"{index!r} is no row of candidates")

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from mnemonic.networks import evaluation_mode, is_out_of_memory
+
 Result = TypeVar("Result")
 
 # Where a chunk takes no more, looking up the free memory would take longer than it.
@@ -106,6 +108,13 @@ class Kept(saved_tensors_hooks):
         return sum(n for at, n in self._bytes.items() if at not in weights)
 
 
+def bytes_of_one(model: nn.Module, inputs: Tensor) -> int:
+    """Bytes that a forward pass of the first input keeps for backward."""
+    with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
+        model(inputs[:1].clone())  # a view would count as all inputs
+    return kept.besides(model)
+
+
 def free_bytes(device: torch.device, system: Path = Path("/")) -> int:
     """What a chunk may use: half of a GPU's free memory, or a quarter of a CPU's.
 
@@ -142,9 +151,3 @@ def _shown(file: Path, pattern: str = r"^(\d+)$") -> str:
     except OSError:
         return ""
     return found[1] if found else ""
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device or the system had no memory left, as torch or Python say it."""
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""The diagonal of the empirical Fisher information, and how far two of them differ.
+"""The diagonal of the empirical Fisher information (Eq. 4 of the paper, on codes).
 
 F_i = mean over samples of (∂L/∂w_i)², with L the cross-entropy of one sample and the
 network in evaluation mode. Each sample's gradient is squared before the mean is taken:
@@ -21,7 +21,6 @@ Example:
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -30,17 +29,11 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from mnemonic.checks import described
-from mnemonic.fisher.chunks import Kept, in_chunks
+from mnemonic.fisher.chunks import bytes_of_one, in_chunks
+from mnemonic.fisher.rules import Untapped
 from mnemonic.fisher.squares import zeros_like
-from mnemonic.fisher.taps import Taps, Untapped
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    check_trainable,
-    evaluation_mode,
-)
-
-Squares = dict[str, Tensor]  # by parameter, Σ (∂L/∂w)² over some samples
+from mnemonic.fisher.tapped import check_finite, tapped
+from mnemonic.networks import check_outputs, check_trainable, evaluation_mode
 
 
 def diagonal_fisher(
@@ -63,33 +56,20 @@ def diagonal_fisher(
         squared unit of the weight, a mean over the N samples; of the parameter's type,
         and ``float32`` where that is half precision.
 
-    Raises:
-        ValueError: If there is no sample, no trainable weight, a label that the network
-            has no output for, or the logits are not ``[N, K]``, or they or the squared
-            gradients are not finite.
+    A ``ValueError`` says that there is no sample, no trainable weight, a label that the
+    network has no output for, that the logits are not ``[N, K]``, or that they or the
+    squared gradients are not finite.
     """
     check_trainable(model)
     check_samples(inputs, labels)
     with evaluation_mode(model), torch.enable_grad():
-        # A copy: the bytes of a view would count as those of all inputs.
-        single, logits, n_bytes = _run_of_one(model, inputs[:1].clone())
-        n_classes = logits.shape[1]
-        if not (labels.min() >= 0 and labels.max() < n_classes):
-            raise ValueError(
-                f"labels range from {int(labels.min())} to {int(labels.max())}, "
-                f"the network has outputs 0..{n_classes - 1}; give class indices"
-            )
         try:
-            if len(inputs) == 1 and not single.why_not:
-                total = single.squares(functional.cross_entropy(logits, labels))
-            else:
-                tapped = partial(_tapped, model, single, len(inputs) ** -0.5)
-                total = in_chunks(tapped, inputs, labels, 3 * n_bytes)
+            fisher = tapped(model, inputs, labels)
         except (Untapped, RuntimeError, MemoryError):  # what is slower is right for all
-            total = _one_by_one(model, inputs, labels, n_bytes)
+            fisher = _one_by_one(model, inputs, labels)
     # Squares are at least 0, and a NaN is passed on as the largest.
-    _check_finite(model, all(f.amax().isfinite() for f in total.values()))
-    return total
+    check_finite(model, all(f.amax().isfinite() for f in fisher.values()))
+    return fisher
 
 
 def check_samples(inputs: Tensor, labels: Tensor) -> None:
@@ -102,56 +82,23 @@ def check_samples(inputs: Tensor, labels: Tensor) -> None:
     Raises:
         ValueError: If not.
     """
-    if not all(isinstance(t, Tensor) and not t.is_meta for t in (inputs, labels)):
+    if not (
+        all(isinstance(t, Tensor) and not t.is_meta for t in (inputs, labels))
+        and labels.dtype == torch.int64
+        and inputs.ndim > 0
+        and labels.shape == (len(inputs),) != (0,)
+    ):
         raise ValueError(
-            f"inputs and labels are {described(inputs)} and {described(labels)}; give "
-            "two tensors"
-        )
-    if labels.dtype != torch.int64:
-        raise ValueError(f"labels are {labels.dtype}; give class indices, torch.int64")
-    if inputs.ndim == 0 or len(inputs) == 0 or labels.shape != (len(inputs),):
-        raise ValueError(
-            f"inputs of shape {list(inputs.shape)} with labels of shape "
-            f"{list(labels.shape)}; give at least one input and one label for each"
+            f"inputs are {described(inputs)} and labels {described(labels)}; give at "
+            "least one input and one label for each, a class index of torch.int64"
         )
 
 
-def _run_of_one(model: nn.Module, first: Tensor) -> tuple[Taps, Tensor, int]:
-    """Taps and logits of the first sample, and the bytes it keeps for backward."""
-    single = Taps(model, 1)
-    with Kept() as kept:
-        try:
-            with single:
-                logits = check_outputs(model, first, gradients=True)
-        except ValueError:  # from the network, if it comes again
-            logits = check_outputs(model, first, gradients=True)
-            single.why_not = "it fails with taps"
-    check_loss(model, logits)
-    single.finish(logits)
-    return single, logits, kept.besides(model)
-
-
-def _tapped(
-    model: nn.Module, single: Taps, weight: float, inputs: Tensor, labels: Tensor
-) -> Squares:
-    """All samples in one forward and backward; losses count ``weight``."""
-    taps = Taps(model, len(inputs), single)
-    with taps:
-        logits = model(inputs)
-    if logits.shape != (len(inputs), single.logits.shape[1]):
-        check_outputs(model, inputs)  # says what is wrong
-    _check_finite(model, logits.isfinite().all())
-    taps.finish(logits)
-    loss = functional.cross_entropy(logits, labels, reduction="sum")
-    return taps.squares(weight * loss)
-
-
-def _one_by_one(
-    model: nn.Module, inputs: Tensor, labels: Tensor, n_bytes: int
-) -> Squares:
+def _one_by_one(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Each sample as if it were alone: many at a time by vmap, else in a loop."""
     weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    n_bytes = 3 * n_bytes + 2 * sum(p.nbytes for p in weights.values())
+    n_bytes = 3 * bytes_of_one(model, inputs)
+    n_bytes += 2 * sum(p.nbytes for p in weights.values())
     mapped = partial(_mapped, model, weights, len(inputs) ** -0.5)
     try:
         with warnings.catch_warnings():  # of attention on a CPU; it pays all the same
@@ -161,21 +108,15 @@ def _one_by_one(
         return _looped(model, weights, inputs, labels)
 
 
-def _mapped(
-    model: nn.Module,
-    weights: Squares,
-    weight: float,
-    inputs: Tensor,
-    labels: Tensor,
-) -> Squares:
-    def loss(weights: Squares, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _mapped(model, weights, weight, inputs, labels) -> dict[str, Tensor]:
+    def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         logits = functional_call(model, weights, (x[None],))
         return weight * functional.cross_entropy(logits, y[None]), logits
 
     of_each = vmap(grad(loss, has_aux=True), in_dims=(None, 0, 0))
     detached = {name: p.detach() for name, p in weights.items()}
     gradients, logits = of_each(detached, inputs, labels)
-    _check_finite(model, logits.isfinite().all())
+    check_finite(model, logits.isfinite().all())
     total = zeros_like(weights)
     while gradients:  # each is freed once it is added
         name, each = gradients.popitem()
@@ -184,15 +125,11 @@ def _mapped(
     return total
 
 
-def _looped(
-    model: nn.Module, weights: Squares, inputs: Tensor, labels: Tensor
-) -> Squares:
-    """One backward pass a sample."""
+def _looped(model, weights, inputs, labels) -> dict[str, Tensor]:
+    """One backward pass a sample: the definition, F_i = mean of (∂L/∂w_i)²."""
     total = zeros_like(weights)
-    finite = torch.ones((), dtype=torch.bool, device=inputs.device)
     for x, y in zip(inputs.split(1), labels.split(1), strict=True):
-        logits = model(x)
-        finite &= logits.isfinite().all()  # read once, after the last sample
+        logits = check_outputs(model, x, gradients=True)
         gradients = torch.autograd.grad(
             functional.cross_entropy(logits, y),
             list(weights.values()),
@@ -201,85 +138,4 @@ def _looped(
         for summed, g in zip(total.values(), gradients, strict=True):
             g = g.to(summed.dtype)
             summed.addcmul_(g, g, value=1 / len(inputs))
-    _check_finite(model, finite)
     return total
-
-
-def _check_finite(model: nn.Module, finite: Tensor | bool) -> None:
-    if not finite:
-        raise ValueError(
-            f"the logits of {type(model).__name__}, or the squares of their gradients, "
-            "are NaN or infinite for some of the inputs; leave these inputs out, or "
-            "train the network again, perhaps with a smaller learning rate"
-        )
-
-
-@dataclass(frozen=True)
-class FisherError:
-    """How far an estimated Fisher is from a reference.
-
-    Attributes:
-        mean_squared: Mean of the squared difference; it has the unit of the Fisher
-            squared, so a small Fisher has a small error whatever it looks like.
-        relative_norm: Norm of the difference over the norm of the reference.
-        rank_correlation: Spearman's, over all weights, in [-1, 1].
-        top_overlap: Share of the reference's largest 1 % of weights that are also in
-            the estimate's largest 1 %, in [0, 1].
-    """
-
-    mean_squared: float
-    relative_norm: float
-    rank_correlation: float
-    top_overlap: float
-
-
-def compare_fishers(
-    estimate: dict[str, Tensor], reference: dict[str, Tensor]
-) -> FisherError:
-    """Compare two Fishers of one network over all weights at once.
-
-    Args:
-        estimate: By parameter name, as ``diagonal_fisher`` gives it.
-        reference: The same names and shapes.
-
-    Returns:
-        One error with a scale and three without.
-
-    Raises:
-        ValueError: If names or shapes differ.
-    """
-    for fisher in (estimate, reference):
-        if not (isinstance(fisher, dict) and fisher) or not all(
-            isinstance(v, Tensor) and v.numel() and not v.is_meta
-            for v in fisher.values()
-        ):
-            raise ValueError(
-                f"a Fisher is {type(fisher).__name__}, not one tensor a parameter; "
-                "give what diagonal_fisher gives"
-            )
-    shapes = [{n: tuple(v.shape) for n, v in f.items()} for f in (estimate, reference)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"the two Fishers are of different networks: {shapes[0]} and {shapes[1]}; "
-            "give two of one"
-        )
-    a, b = (
-        torch.cat([v.flatten().double() for v in f.values()])
-        for f in (estimate, reference)
-    )
-    top = max(len(b) // 100, 1)
-    largest = [set(v.topk(top).indices.tolist()) for v in (a, b)]
-    ranks = torch.stack([_ranks(v) for v in (a, b)])
-    return FisherError(
-        mean_squared=float((a - b).square().mean()),
-        relative_norm=float((a - b).norm() / b.norm()),
-        rank_correlation=float(torch.corrcoef(ranks)[0, 1]),
-        top_overlap=len(largest[0] & largest[1]) / top,
-    )
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks of ``values`` [N], ties at their mean rank."""
-    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[inverse]

@@ -1,13 +1,12 @@
 """How the codes choose a strength.
 
 A setting is a pair (λ1, λ2) and a sign. Of all settings of the paper's search grids the
-one with the largest A_R + E_F on the codes of all classes wins; one that can win no
-more is given up before all codes have been tried on it. With one code a class many
-settings tie, and the tie goes to the smallest loss on the codes: cross-entropy of the
-remaining ones plus -log(1 - p_c) of those to be forgotten. (The loss of the remaining
-codes alone picks the weakest setting that just tips the code over, and its class often
-survives.) No image is looked at: choosing on test data, as is often done, would report
-how well the test data was fitted.
+one with the largest A_R + E_F on the codes of all classes wins. With one code a class
+many settings tie, and the tie goes to the smallest loss on the codes: cross-entropy of
+the remaining ones plus -log(1 - p_c) of those to be forgotten. (The loss of the
+remaining codes alone picks the weakest setting that just tips the code over, and its
+class often survives.) No image is looked at: choosing on test data, as is often done,
+would report how well the test data was fitted.
 
 Example:
     >>> tie = {"remaining_accuracy": 90.0, "forgetting_error": 100.0}
@@ -28,9 +27,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mnemonic.fisher.chunks import in_chunks
-from mnemonic.forgetting.strengths import Sign, Strength, capped
-from mnemonic.networks import bytes_of_one, double, evaluation_mode
+from mnemonic.fisher.chunks import bytes_of_one, in_chunks
+from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
+from mnemonic.networks import double, evaluation_mode
+
+NOTHING = (-math.inf, -math.inf)  # the rank of outputs that are not finite
 
 
 def try_strengths(
@@ -41,8 +42,10 @@ def try_strengths(
     eta: dict[str, Tensor],
     strengths: Sequence[Strength],
     signs: Sequence[Sign],
+    *,
+    give_up: bool = False,
 ) -> list[dict[str, float]]:
-    """Score settings on the codes; those that scale all layers alike share a run.
+    """Score settings on the codes; those that move all weights alike share a run.
 
     Args:
         model: Trained with the codes; left as it is.
@@ -52,6 +55,8 @@ def try_strengths(
         eta: Amplitudes η by parameter name (Eq. 6).
         strengths: Pairs (λ1, λ2).
         signs: +1, -1 or both.
+        give_up: Leave a setting out as soon as it cannot win any more, were all codes
+            that it has not seen yet remembered without a loss.
 
     Returns:
         One row a setting, with ``lambda1``, ``lambda2``, ``sign``,
@@ -59,192 +64,24 @@ def try_strengths(
         (mean cross-entropy) and ``forgetting_loss`` (mean of -log(1 - p_c)), in nats
         and infinite where any logit is not finite.
     """
-    tried = _Tried(model, inputs, labels, classes, eta)
-    scored: dict[tuple, dict[str, float]] = {}
-    rows = []
+    step = Perturbation(model, eta)
+    trials = _Trials(model, inputs, labels, belongs(labels, classes))
+    settings = [*itertools.product(strengths, signs)]
+    moves = [tuple(step.alphas(*setting).items()) for setting in settings]
+    distinct = [*dict.fromkeys(moves)]
+    # From the middle: a good setting soon spares the others, and is rarely at an end.
+    order = sorted(range(len(distinct)), key=lambda i: abs(2 * i - len(distinct)))
+    found, best = {}, NOTHING
     with evaluation_mode(model), torch.no_grad():
-        for strength, sign in itertools.product(strengths, signs):
-            key = tried.scales(strength, sign)
-            if key not in scored:
-                scored[key] = tried.scores(key)
-            rows.append(_row(strength, sign, scored[key]))
-    return rows
-
-
-def choose_strength(
-    model: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    classes: Sequence[int],
-    eta: dict[str, Tensor],
-    strengths: Sequence[Strength],
-    signs: Sequence[Sign],
-) -> dict[str, float]:
-    """``best_row`` of ``try_strengths``, at a fraction of the cost.
-
-    A setting is given up as soon as it cannot win any more, were all codes that it has
-    not seen yet remembered without a loss. The codes to be forgotten come first.
-
-    Args:
-        model: As in ``try_strengths``.
-        inputs: As in ``try_strengths``.
-        labels: As in ``try_strengths``.
-        classes: As in ``try_strengths``.
-        eta: As in ``try_strengths``.
-        strengths: As in ``try_strengths``.
-        signs: As in ``try_strengths``.
-
-    Returns:
-        The same row; or the error of ``best_row``.
-    """
-    tried = _Tried(model, inputs, labels, classes, eta)
-    first: dict[tuple, tuple[Strength, Sign]] = {}  # of those that scale alike
-    for strength, sign in itertools.product(strengths, signs):
-        first.setdefault(tried.scales(strength, sign), (strength, sign))
-    found: dict[tuple, dict[str, float]] = {}
-    best = None
-    with evaluation_mode(model), torch.no_grad():
-        # A good setting soon spares the others much, and is rarely at an end; with
-        # the sign the same, layers that λ1 rules do not change.
-        decades = {key: math.log10(s.lambda1) for key, (s, _) in first.items()}
-        middle = sum(decades.values()) / max(len(decades), 1)
-        order = {key: (abs(decades[key] - middle), key[0] < 0) for key in first}
-        for key in sorted(first, key=order.get):
-            scores = tried.scores(key, to_reach=best)
-            if scores is not None:
-                found[key] = _row(*first[key], scores)
-                best = max(_rank(scores), best or _rank(scores))
-    return best_row([found[key] for key in first if key in found])
-
-
-def _row(strength: Strength, sign: Sign, scores: dict[str, float]) -> dict[str, float]:
-    setting = {"lambda1": strength.lambda1, "lambda2": strength.lambda2}
-    return {**setting, "sign": sign, **scores}
-
-
-class _Tried:
-    """Weights to try, in memory that all settings share.
-
-    η over its largest value fits into the weights' own type, or into float32 where that
-    is half precision, so that a step is one multiplication and one addition a weight.
-    The network that is kept in the end is computed in float64, by ``perturbed``.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        labels: Tensor,
-        classes: Sequence[int],
-        eta: dict[str, Tensor],
-    ):
-        self.model = model
-        self.weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
-        self.largest = {name: float(values.max()) for name, values in eta.items()}
-        self.eta = {}
-        for n, p in self.weights.items():
-            # In float16 the grid's largest step would be infinite.
-            wide = torch.promote_types(p.dtype, torch.float32)
-            self.eta[n] = (eta[n] / self.largest[n]).to(wide).to(p.device)
-        self.buffers = {n: torch.empty_like(p) for n, p in self.weights.items()}
-        self.steps: dict[str, float] = {}  # what the buffers hold
-        forgets = torch.isin(labels, torch.tensor(list(classes), device=labels.device))
-        remaining = (~forgets).nonzero()[:, 0]
-        few = -(-len(remaining) // 8)
-        chosen = (forgets.nonzero()[:, 0], remaining[:few], remaining[few:])
-        self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
-        self.n_forget, self.n_remaining = len(chosen[0]), len(remaining)
-        self.n_bytes = bytes_of_one(model, inputs)
-
-    def scales(self, strength: Strength, sign: Sign) -> tuple[float, ...]:
-        """±α_l by layer."""
-        return tuple(sign * a for a in capped(self.largest, strength).values())
-
-    def scores(
-        self,
-        scales: tuple[float, ...],
-        to_reach: tuple[float, float] | None = None,
-    ) -> dict[str, float] | None:
-        """Scores on the codes, or None as soon as they cannot have this rank."""
-        weights = self._moved(scales)
-        total = torch.zeros(2, 3, dtype=torch.float64)  # to forget, to remember
-        for number, (inputs, labels) in enumerate(self.parts):
-            sums = partial(_code_sums, self.model, weights, number == 0)
-            found = in_chunks(sums, inputs, labels, self.n_bytes)["sums"]
-            total[min(number, 1)] += found.cpu()
-            scores = self._means(*total.tolist())
-            if to_reach is not None and _rank(scores) < to_reach:
-                return None
-        return scores
-
-    def _moved(self, scales: tuple[float, ...]) -> dict[str, Tensor]:
-        """As ``perturbed``, up to rounding; the next call overwrites it."""
-        for scale, (name, buffer) in zip(scales, self.buffers.items(), strict=True):
-            step = scale * self.largest[name]
-            if self.steps.get(name) != step:
-                torch.add(self.weights[name], self.eta[name], alpha=step, out=buffer)
-                self.steps[name] = step
-        return self.buffers
-
-    def _means(self, forget: list[float], remember: list[float]) -> dict[str, float]:
-        """Scores where all codes that were not looked at are right, without a loss."""
-        kept = self.n_remaining - remember[0]
-        scores = {
-            "remaining_accuracy": 100 * (kept / self.n_remaining),
-            "forgetting_error": 100 * (forget[0] / self.n_forget),
-            "remaining_loss": remember[1] / self.n_remaining,
-            "forgetting_loss": forget[1] / self.n_forget,
-        }
-        if forget[2] or remember[2]:  # NaN would pass for forgetting
-            scores |= {"remaining_loss": math.inf, "forgetting_loss": math.inf}
-        return scores
-
-
-def forgetting_error(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """How many codes to be forgotten a network misreads, all its logits being finite.
-
-    Args:
-        model: A network that forgot.
-        inputs: The codes ``[N, C, H, W]``, all to be forgotten.
-        labels: Their classes ``[N]``.
-
-    Returns:
-        Percent; 0 where any logit is not finite.
-    """
-    sums = partial(_code_sums, model, {}, True)
-    n_bytes = bytes_of_one(model, inputs)
-    with evaluation_mode(model), torch.no_grad():
-        found = in_chunks(sums, inputs, labels, n_bytes)["sums"]
-    misread, _, not_finite = found.tolist()
-    return 0.0 if not_finite else 100 * (misread / len(inputs))
-
-
-def _code_sums(
-    model: nn.Module,
-    weights: dict[str, Tensor],
-    forget: bool,
-    inputs: Tensor,
-    labels: Tensor,
-) -> dict[str, Tensor]:
-    """Sums over codes that are all to be forgotten, or all to be remembered.
-
-    Returns:
-        Under one name: how many are misread, their loss, and how many logits are not
-        finite.
-    """
-    logits = functional_call(model, weights, (inputs,))
-    log_p = logits.log_softmax(1)
-    if forget:
-        # log(1 - p_c) as the log-probability of all other classes together
-        losses = -log_p.scatter(1, labels[:, None], -math.inf).logsumexp(1)
-    else:
-        losses = functional.nll_loss(log_p, labels, reduction="none")
-    sums = (
-        (logits.argmax(1) != labels).sum(),
-        double(losses).sum(),
-        (~logits.isfinite()).sum(),
-    )
-    return {"sums": torch.stack([double(each) for each in sums])}
+        for move in (distinct[i] for i in order):
+            found[move] = trials.scores(step.weights(dict(move)), to_reach=best)
+            if give_up and found[move]:
+                best = max(best, _rank(found[move]))
+    return [
+        {**vars(strength), "sign": sign, **found[move]}
+        for (strength, sign), move in zip(settings, moves, strict=True)
+        if found[move]
+    ]
 
 
 def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -268,11 +105,67 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
     return max(usable, key=_rank)
 
 
+def belongs(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    """Which samples are of some classes: true or false, the shape of ``labels``."""
+    return torch.isin(labels, torch.tensor(list(classes), device=labels.device))
+
+
 def _rank(scores: dict[str, float]) -> tuple[float, float]:
-    """The larger the better; below all others where outputs are not finite."""
+    """The larger the better."""
     if not math.isfinite(scores["remaining_loss"]):
-        return -math.inf, -math.inf
+        return NOTHING
     return (
         round(scores["remaining_accuracy"] + scores["forgetting_error"], 9),
         -scores["remaining_loss"] - scores["forgetting_loss"],
     )
+
+
+class _Trials:
+    """The codes in the order in which they refute a setting."""
+
+    def __init__(self, model, inputs, labels, forgets):
+        self.model, self.n_bytes = model, bytes_of_one(model, inputs)
+        remaining = (~forgets).nonzero()[:, 0]
+        self.n = int(forgets.sum()), len(remaining)
+        few = -(-len(remaining) // 8)
+        chosen = forgets.nonzero()[:, 0], remaining[:few], remaining[few:]
+        self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
+
+    def scores(
+        self, weights: dict[str, Tensor], to_reach: tuple[float, float]
+    ) -> dict[str, float] | None:
+        """Scores on the codes, or None as soon as they cannot have this rank."""
+        total = torch.zeros(2, 3, dtype=torch.float64)  # to forget, to remember
+        for number, (inputs, labels) in enumerate(self.parts):
+            sums = partial(_code_sums, self.model, weights, number == 0)
+            found = in_chunks(sums, inputs, labels, self.n_bytes)["sums"]
+            total[min(number, 1)] += found.cpu()
+            # As if all codes that were not looked at were right, without a loss.
+            (misread, loss_f, broken_f), (lost, loss_r, broken_r) = total.tolist()
+            broken = math.inf if broken_f or broken_r else 0.0  # NaN forgets nothing
+            scores = {
+                "remaining_accuracy": 100 * ((self.n[1] - lost) / self.n[1]),
+                "forgetting_error": 100 * (misread / self.n[0]),
+                "remaining_loss": broken or loss_r / self.n[1],
+                "forgetting_loss": broken or loss_f / self.n[0],
+            }
+            if _rank(scores) < to_reach:
+                return None
+        return scores
+
+
+def _code_sums(model, weights, forget, inputs, labels) -> dict[str, Tensor]:
+    """How many codes are misread, their loss, how many logits are not finite."""
+    logits = functional_call(model, weights, (inputs,))
+    log_p = logits.log_softmax(1)
+    if forget:
+        # log(1 - p_c) as the log-probability of all other classes together
+        losses = -log_p.scatter(1, labels[:, None], -math.inf).logsumexp(1)
+    else:
+        losses = functional.nll_loss(log_p, labels, reduction="none")
+    sums = (
+        (logits.argmax(1) != labels).sum(),
+        double(losses).sum(),
+        (~logits.isfinite()).sum(),
+    )
+    return {"sums": torch.stack([double(each) for each in sums])}

@@ -32,9 +32,9 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -42,8 +42,9 @@ from torch import Tensor, nn
 
 from mnemonic.checks import checked_classes, checked_number
 from mnemonic.codes import MnemonicCodes, checked_codes
+from mnemonic.fisher.chunks import bytes_of_one, each_chunk
 from mnemonic.fisher.diagonal import check_samples, diagonal_fisher
-from mnemonic.forgetting.choice import choose_strength, forgetting_error, try_strengths
+from mnemonic.forgetting.choice import belongs, best_row, try_strengths
 from mnemonic.forgetting.strengths import GRID, Sign, Strength, perturbed, step_scales
 from mnemonic.networks import check_outputs, device_of, double, synchronise
 
@@ -67,6 +68,10 @@ class Forgotten:
             ``largest_step`` and ``median_step`` of its weights (absolute),
             ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
             number of ``weights``.
+        candidates: Where it was asked for, one row a setting, as ``try_strengths``
+            scores it on the codes: ``lambda1``, ``lambda2``, ``sign``,
+            ``remaining_accuracy`` and ``forgetting_error`` (percent),
+            ``remaining_loss`` and ``forgetting_loss`` (nats).
     """
 
     model: nn.Module
@@ -76,17 +81,7 @@ class Forgotten:
     seconds: float
     forgets_codes: bool
     layers: pd.DataFrame
-    _score_all: Callable[[], list[dict[str, float]]] = field(repr=False, compare=False)
-
-    @cached_property
-    def candidates(self) -> pd.DataFrame:
-        """One row a setting, as ``try_strengths`` scores them on the codes.
-
-        Columns: ``lambda1``, ``lambda2``, ``sign``, ``remaining_accuracy`` and
-        ``forgetting_error`` (percent), ``remaining_loss`` and ``forgetting_loss``
-        (nats). Made when it is first asked for: the choice does without most of it.
-        """
-        return pd.DataFrame(self._score_all())
+    candidates: pd.DataFrame | None
 
 
 def forget(
@@ -96,6 +91,7 @@ def forget(
     *,
     strength: Strength | None = None,
     sign: Sign | None = None,
+    candidates: bool = False,
 ) -> Forgotten:
     """Make a network forget some classes, from its codes alone (Algorithm 2).
 
@@ -108,6 +104,8 @@ def forget(
             grids: largest A_R + E_F there, ties broken by the smallest loss
             (see ``mnemonic.forgetting.choice``).
         sign: +1 or -1; where missing, chosen likewise.
+        candidates: Score every setting to the end and give the table of them as well;
+            the choice does without most of it.
 
     Returns:
         The new network with its report. Its ``forgets_codes`` is false, and a
@@ -121,26 +119,17 @@ def forget(
     if sign is not None:
         allowed = "+1, -1, or None to have it chosen"
         sign = checked_number("sign", sign, lambda s: s in (1, -1), allowed)
-    codes, classes, logits = _checked(model, codes, classes)
-    unknown = [c for c in classes if logits[c].argmax() != c]
+    logits, *given = _on_codes(model, codes, classes)
+    unknown = [c for c in given[-1] if logits[c].argmax() != c]
     if unknown:
         warnings.warn(
-            f"the network does not know the codes of {unknown} in the first place: it "
-            "was trained without them, or not long enough, or has forgotten them. "
-            "What they choose is not worth much; train with these codes",
+            f"the network does not know the codes of {unknown}: it was trained without "
+            "them, or not long enough, or has forgotten them. What they choose is not "
+            "worth much; train with these codes",
             RuntimeWarning,
             stacklevel=2,
         )
-    return _forget(model, codes.images, codes.labels, classes, strength, sign)
-
-
-def _checked(
-    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
-) -> tuple[MnemonicCodes, tuple[int, ...], Tensor]:
-    """Codes on the model's device, classes in order, and the logits of the codes."""
-    codes = checked_codes(codes).to(device_of(model))
-    chosen = checked_classes(classes, len(codes.images))
-    return codes, chosen, codes.check_model(model)
+    return _forget(model, *given, strength, sign, candidates)
 
 
 def forget_from_data(
@@ -174,72 +163,13 @@ def forget_from_data(
     inputs, labels = inputs.to(device), labels.to(device)
     n_classes = check_outputs(model, inputs[:2]).shape[1]
     classes = checked_classes(classes, n_classes)
-    forgets = _belongs(labels, classes)
-    if not (forgets.any() and (~forgets).any()):
+    n_forget = int(belongs(labels, classes).sum())
+    if n_forget in (0, len(labels)):
         raise ValueError(
-            f"{int(forgets.sum())} of {len(labels)} samples are of the forget classes "
+            f"{n_forget} of {len(labels)} samples are of the forget classes "
             f"{list(classes)}; give at least one of them and one of the others"
         )
-    return _forget(model, inputs, labels, classes, strength, None)
-
-
-def _forget(
-    model: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    classes: tuple[int, ...],
-    strength: Strength | None,
-    sign: Sign | None,
-) -> Forgotten:
-    if not (strength is None or isinstance(strength, Strength)):
-        allowed = "Strength(lambda1, lambda2), or None to have it chosen"
-        raise ValueError(f"strength is {strength!r}; give {allowed}")
-    synchronise(inputs.device)
-    started = time.perf_counter()
-    eta = _amplitude(model, inputs, labels, classes)
-    # A copy: candidates may be asked for when the network has been trained on.
-    settings = (
-        copy.deepcopy(model),
-        inputs,
-        labels,
-        classes,
-        eta,
-        GRID if strength is None else [strength],
-        (1, -1) if sign is None else [sign],
-    )
-    best = choose_strength(*settings)
-    chosen = Strength(best["lambda1"], best["lambda2"])
-    scales = step_scales(eta, chosen)
-    forgotten = copy.deepcopy(model).eval()
-    moved = perturbed(model, eta, scales, best["sign"])
-    with torch.no_grad():
-        for name, weights in forgotten.named_parameters():
-            if name in moved:  # one by one: a state dict would want its versions
-                weights.copy_(moved[name])
-    synchronise(inputs.device)
-    seconds = time.perf_counter() - started
-    _warn_of_nothing(eta)
-    # Of these very weights: those tried were rounded otherwise.
-    forgets = _belongs(labels, classes)
-    error = forgetting_error(forgotten, inputs[forgets], labels[forgets])
-    if error < 100:
-        warnings.warn(
-            f"no setting tried forgets {list(classes)} on the codes: the best leaves "
-            f"the forgetting error at {error:.0f} %. Train longer "
-            "or with a larger t_mix, or forget fewer classes at once",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return Forgotten(
-        model=forgotten,
-        classes=classes,
-        strength=chosen,
-        sign=best["sign"],
-        seconds=seconds,
-        forgets_codes=error == 100,
-        layers=_report(model, forgotten, scales),
-        _score_all=partial(try_strengths, *settings),
-    )
+    return _forget(model, inputs, labels, classes, strength, None, False)
 
 
 def amplitude(
@@ -258,29 +188,95 @@ def amplitude(
 
     A ``ValueError`` says what of network, codes or classes does not fit.
     """
-    codes, classes, _ = _checked(model, codes, classes)
-    eta = _amplitude(model, codes.images, codes.labels, classes)
-    _warn_of_nothing(eta)
-    return eta
+    return _amplitude(model, *_on_codes(model, codes, classes)[1:])
 
 
-def _amplitude(
-    model: nn.Module, inputs: Tensor, labels: Tensor, classes: Sequence[int]
-) -> dict[str, Tensor]:
-    forgets = _belongs(labels, classes)
-    f_forget, f_remain = (
+def code_logits(model: nn.Module, codes: MnemonicCodes) -> Tensor:
+    """What a network answers to its codes.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        codes: K of them.
+
+    Returns:
+        Logits ``[K, K]``, on the network's device.
+
+    Raises:
+        ValueError: If shape, type or number of classes differ.
+    """
+    images = checked_codes(codes).images.to(device_of(model))
+    checked = partial(check_outputs, model, what="codes")
+    checked(images[:1])
+    logits = torch.cat([*each_chunk(checked, bytes_of_one(model, images), images)])
+    if logits.shape[1] != len(images):
+        raise ValueError(
+            f"codes of {len(images)} classes do not fit a network with "
+            f"{logits.shape[1]} outputs; give the codes that it was trained with"
+        )
+    return logits
+
+
+def _on_codes(model, codes, classes) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+    """Logits, images and labels of the codes, and the forget classes in order."""
+    logits = code_logits(model, codes)
+    there = codes.images.to(logits.device), codes.labels.to(logits.device)
+    return logits, *there, checked_classes(classes, len(logits))
+
+
+def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgotten:
+    if not (strength is None or isinstance(strength, Strength)):
+        allowed = "Strength(lambda1, lambda2), or None to have it chosen"
+        raise ValueError(f"strength is {strength!r}; give {allowed}")
+    synchronise(inputs.device)
+    started = time.perf_counter()
+    eta = _amplitude(model, inputs, labels, classes)
+    grid = GRID if strength is None else [strength]
+    signs = (1, -1) if sign is None else [sign]
+    codes = model, inputs, labels, classes
+    rows = try_strengths(*codes, eta, grid, signs, give_up=not candidates)
+    best = best_row(rows)
+    chosen, sign = Strength(best["lambda1"], best["lambda2"]), best["sign"]
+    scales = step_scales(eta, chosen)  # Eq. 7
+    moved = perturbed(model, eta, scales, sign)  # Eq. 5
+    forgotten = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for name, weights in forgotten.named_parameters():
+            if name in moved:  # one by one: a state dict would want its versions
+                weights.copy_(moved[name])
+    synchronise(inputs.device)
+    seconds = time.perf_counter() - started
+    error = best["forgetting_error"]
+    if error < 100:
+        warnings.warn(
+            f"no setting tried forgets {list(classes)} on the codes: the best leaves "
+            f"the forgetting error at {error:.0f} %. Train longer "
+            "or with a larger t_mix, or forget fewer classes at once",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return Forgotten(
+        model=forgotten,
+        classes=classes,
+        strength=chosen,
+        sign=sign,
+        seconds=seconds,
+        forgets_codes=error == 100,
+        layers=_report(model, moved, scales),
+        candidates=pd.DataFrame(rows) if candidates else None,
+    )
+
+
+def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
+    forgets = belongs(labels, classes)
+    f_forget, f_remain = (  # Eq. 4
         diagonal_fisher(model, inputs[part], labels[part])
         for part in (forgets, ~forgets)
     )
     # float64: a ratio of squares can leave the range of float32.
-    return {
+    eta = {  # Eq. 6
         name: (double(f_forget[name]) + FLOOR) / (double(f_remain[name]) + FLOOR)
         for name in f_forget
     }
-
-
-def _warn_of_nothing(eta: dict[str, Tensor]) -> None:
-    """Warn where both Fishers are 0 for nearly all weights: each ratio is then 1."""
     alike = sum(int(((v - 1).abs() < 1e-3).sum()) for v in eta.values())
     if alike > 0.99 * sum(v.numel() for v in eta.values()):
         warnings.warn(
@@ -289,28 +285,15 @@ def _warn_of_nothing(eta: dict[str, Tensor]) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+    return eta
 
 
-def _belongs(labels: Tensor, classes: Sequence[int]) -> Tensor:
-    return torch.isin(labels, torch.tensor(list(classes), device=labels.device))
-
-
-def _report(
-    before: nn.Module, after: nn.Module, alphas: dict[str, float]
-) -> pd.DataFrame:
-    new = dict(after.named_parameters())
+def _report(before: nn.Module, after: dict[str, Tensor], scales) -> pd.DataFrame:
     rows = []
     for name, old in before.named_parameters():
-        if name in alphas:
-            step = (new[name].detach() - old.detach()).abs().flatten()
-            rows.append(
-                {
-                    "layer": name,
-                    "alpha": alphas[name],
-                    "largest_step": float(step.max()),
-                    "median_step": float(step.median()),
-                    "share_moved": float(double(step > 0).mean()),
-                    "weights": step.numel(),
-                }
-            )
-    return pd.DataFrame(rows)
+        if name in after:
+            step = (after[name] - old.detach()).abs().flatten()
+            rows.append((name, scales[name], float(step.max()), float(step.median()),
+                         float(double(step > 0).mean()), step.numel()))  # fmt: skip
+    heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]
+    return pd.DataFrame(rows, columns=heads)

@@ -1,4 +1,4 @@
-"""How strong the perturbation is: λ1, λ2 and a sign.
+"""How far the weights move: λ1, λ2 and a sign.
 
 Example:
     >>> Strength(lambda1=1e-3, lambda2=10.0)
@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from mnemonic.checks import checked_number
@@ -65,38 +66,70 @@ def step_scales(eta: dict[str, Tensor], strength: Strength) -> dict[str, float]:
     Raises:
         ValueError: If these are not amplitudes, or not a strength.
     """
-    if not isinstance(strength, Strength):
-        raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
-    if not isinstance(eta, dict) or not all(
-        isinstance(v, Tensor)
-        and v.numel()
-        and v.is_floating_point()
-        and not v.is_meta
-        and float(v.max()) > 0
-        for v in eta.values()
-    ):
+    try:
+        return {
+            name: min(strength.lambda1, strength.lambda2 / float(values.max()))
+            for name, values in eta.items()
+        }
+    except Exception as error:
         raise ValueError(
-            f"eta is a {type(eta).__name__}, not one tensor a parameter with a value "
-            "above 0; give what amplitude gives"
-        )
-    return capped({name: float(v.max()) for name, v in eta.items()}, strength)
+            f"eta is a {type(eta).__name__} and strength {strength!r} ({error}); give "
+            "what amplitude gives, and Strength(lambda1, lambda2)"
+        ) from error
 
 
-def capped(largest: dict[str, float], strength: Strength) -> dict[str, float]:
-    """α_l = min(λ1, λ2 / largest η_l), from the largest amplitudes by name (Eq. 7)."""
-    return {
-        name: min(strength.lambda1, strength.lambda2 / value)
-        for name, value in largest.items()
-    }
+class Perturbation:
+    """Weights w ± α_l η (Eq. 5), for one strength after the other in the same memory.
+
+    η is kept as its largest value times the rest, which fits into the weights' own
+    type, or into float32 where that is half precision.
+
+    Args:
+        model: With the weights w; those that ``eta`` does not name stay.
+        eta: Amplitudes η by parameter name (Eq. 6).
+    """
+
+    def __init__(self, model: nn.Module, eta: dict[str, Tensor]):
+        self._weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
+        self.largest = {name: eta[name].max().cpu() for name in self._weights}
+        self._eta, self._moved, self._alphas = {}, {}, {}
+        for name, p in self._weights.items():
+            wide = torch.promote_types(p.dtype, torch.float32)
+            self._eta[name] = (eta[name] / self.largest[name]).to(wide).to(p.device)
+            self._moved[name] = torch.empty_like(p)
+
+    def alphas(self, strength: Strength, sign: Sign) -> dict[str, float]:
+        """±α_l by name."""
+        scales = step_scales(self.largest, strength)
+        return {name: sign * alpha for name, alpha in scales.items()}
+
+    def weights(self, alphas: dict[str, float]) -> dict[str, Tensor]:
+        """The weights for ±α_l by name; the next call overwrites them."""
+        for name, alpha in alphas.items():
+            if self._alphas.get(name) != alpha:
+                torch.add(  # w ± α η, in one pass
+                    self._weights[name],
+                    self._eta[name],
+                    alpha=alpha * float(self.largest[name]),
+                    out=self._moved[name],
+                )
+        self._alphas = alphas
+        return self._moved
 
 
 def perturbed(
     model: nn.Module, eta: dict[str, Tensor], scales: dict[str, float], sign: Sign
 ) -> dict[str, Tensor]:
-    """Weights w ± α_l η for each parameter in ``eta`` (Eq. 5), as new tensors."""
-    return {
-        # α η in float64: η alone may not fit into a float32
-        name: p.detach() + (sign * scales[name] * eta[name]).to(p.dtype).to(p.device)
-        for name, p in model.named_parameters()
-        if name in eta
-    }
+    """Weights w ± α_l η for each parameter in ``eta`` (Eq. 5), as new tensors.
+
+    Args:
+        model: With the weights w.
+        eta: Amplitudes η by parameter name (Eq. 6).
+        scales: α by parameter name (Eq. 7).
+        sign: +1 or -1.
+
+    Returns:
+        By parameter name, of the parameter's type and on its device.
+    """
+    alphas = {name: sign * alpha for name, alpha in scales.items()}
+    return Perturbation(model, eta).weights(alphas)

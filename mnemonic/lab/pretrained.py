@@ -19,7 +19,7 @@ from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.sources import load_data
 from mnemonic.data.splits import ArraySplit, first_of_each
-from mnemonic.forgetting.choice import choose_strength
+from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.step import amplitude
 from mnemonic.forgetting.strengths import GRID, Strength, perturbed, step_scales
 from mnemonic.storage import generator_for
@@ -241,7 +241,8 @@ def _forgotten(
     chosen = (codes.images, codes.labels)
     if judge == "validation":
         chosen = (data.validation.pixels, data.validation.labels)
-    best = choose_strength(model, *chosen, [c], eta, strengths=GRID, signs=(1, -1))
+    rows = try_strengths(model, *chosen, [c], eta, GRID, (1, -1), give_up=True)
+    best = best_row(rows)
     scales = step_scales(eta, Strength(best["lambda1"], best["lambda2"]))
     forgot = nn.Sequential(nn.Flatten(), nn.Linear(*model[1].weight.shape[::-1]))
     forgot.load_state_dict(perturbed(model, eta, scales, best["sign"]))

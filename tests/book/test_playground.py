@@ -121,7 +121,9 @@ def test_page_scores_every_setting_on_the_codes_as_the_package_does(
     strength = mn.Strength(*case["strength"]) if case["strength"] else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        result = mn.forget(model, codes, case["classes"], strength=strength)
+        result = mn.forget(
+            model, codes, case["classes"], strength=strength, candidates=True
+        )
     rows = forgotten[i]["rows"]
     assert len(rows) == (2 if strength else 98) == len(result.candidates)
     columns = {

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 import mnemonic as mn
 from mnemonic.fisher import diagonal as module
+from mnemonic.fisher import tapped
 
 
 def looped(model, inputs, labels):
@@ -189,9 +190,9 @@ def test_every_convolution(
 
 def test_products_of_patches_are_the_gradients_of_convolutions(monkeypatch):
     """What a GPU does, on a CPU: every convolution by its patches."""
-    from mnemonic.fisher import taps
+    from mnemonic.fisher import rules
 
-    monkeypatch.setattr(taps, "SMALL", 10**9)
+    monkeypatch.setattr(rules, "SMALL", 10**9)
     for groups in (1, 2):
         layer = nn.Conv2d(2, 4, 3, 2, 1, 1, groups)
         same(conv_net(layer, nn.Tanh(), width=100), *images(4, 2, 10))
@@ -345,6 +346,9 @@ def test_scripted_networks(no_taps):
     assert no_taps == ["_one_by_one", "_looped"]
 
 
+WAYS = {"taps": (tapped, "_of_chunk"), "vmap": (module, "_mapped")}
+
+
 @pytest.mark.parametrize("way", ["taps", "vmap"])
 def test_chunks_of_any_size_give_the_same(way, monkeypatch):
     from mnemonic.fisher import chunks
@@ -354,14 +358,14 @@ def test_chunks_of_any_size_give_the_same(way, monkeypatch):
     x, y = images(7)
     whole = same(model, x, y)
     sizes = []
-    name = "_tapped" if way == "taps" else "_mapped"
-    inner = getattr(module, name)
+    where, name = WAYS[way]
+    inner = getattr(where, name)
 
     def noted(*given):
         sizes.append(len(given[-1]))
         return inner(*given)
 
-    monkeypatch.setattr(module, name, noted)
+    monkeypatch.setattr(where, name, noted)
     monkeypatch.setattr(module, "_looped", None)
     monkeypatch.setattr(chunks, "SMALL_BYTES", 0)
     some = {"taps": 25_000, "vmap": 50_000}[way]  # for several samples, not for all
@@ -390,8 +394,8 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(way, error, monkeypatch):
     model = (Residual if way == "taps" else ClassToken)().double()
     x, y = images(7)
     whole = looped(model, x, y)
-    name = "_tapped" if way == "taps" else "_mapped"
-    inner, sizes = getattr(module, name), []
+    where, name = WAYS[way]
+    inner, sizes = getattr(where, name), []
 
     def small(*given):
         sizes.append(len(given[-1]))
@@ -399,7 +403,7 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(way, error, monkeypatch):
             raise error
         return inner(*given)
 
-    monkeypatch.setattr(module, name, small)
+    monkeypatch.setattr(where, name, small)
     monkeypatch.setattr(module, "_looped", None)
     fisher = mn.diagonal_fisher(model, x, y)
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
@@ -411,7 +415,7 @@ def test_no_memory_for_one_sample_is_left_to_the_loop(monkeypatch, no_taps):
     def never(*_):
         raise MemoryError
 
-    monkeypatch.setattr(module, "_tapped", never)
+    monkeypatch.setattr(tapped, "_of_chunk", never)
     monkeypatch.setattr(module, "_mapped", never)
     same(Residual().double(), *images())
     assert no_taps == ["_one_by_one", "_looped"]
