@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import mnemonic as mn
 from mnemonic.forgetting.choice import try_strengths
-from mnemonic.forgetting.strengths import GRID
+from mnemonic.forgetting.strengths import GRID, Perturbation
 from mnemonic.lab.scaling import peak_mib
 from mnemonic.networks import synchronise
 
@@ -323,7 +323,14 @@ def choice_of_strength(
     for _ in range(min(rounds, 2)):
         first = seconds_of(lambda: mn.diagonal_fisher(model, x, y))
         call = partial(
-            try_strengths, model, x, y, [0], eta, GRID, (1, -1), give_up=True
+            try_strengths,
+            Perturbation(model, eta),
+            x,
+            y,
+            [0],
+            GRID,
+            (1, -1),
+            give_up=True,
         )
         pairs.append((seconds_of(call), first))
     values, ours = zip(*pairs, strict=True)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -35,11 +35,10 @@ NOTHING = (-math.inf, -math.inf)  # the rank of outputs that are not finite
 
 
 def try_strengths(
-    model: nn.Module,
+    step: Perturbation,
     inputs: Tensor,
     labels: Tensor,
     classes: Sequence[int],
-    eta: dict[str, Tensor],
     strengths: Sequence[Strength],
     signs: Sequence[Sign],
     *,
@@ -48,11 +47,10 @@ def try_strengths(
     """Score settings on the codes; those that move all weights alike share a run.
 
     Args:
-        model: Trained with the codes; left as it is.
+        step: Of a network that was trained with the codes.
         inputs: The codes ``[N, C, H, W]``, on the model's device.
         labels: Their classes ``[N]``.
         classes: Forget classes.
-        eta: Amplitudes η by parameter name (Eq. 6).
         strengths: Pairs (λ1, λ2).
         signs: +1, -1 or both.
         give_up: Leave a setting out as soon as it cannot win any more, were all codes
@@ -64,15 +62,14 @@ def try_strengths(
         (mean cross-entropy) and ``forgetting_loss`` (mean of -log(1 - p_c)), in nats
         and infinite where any logit is not finite.
     """
-    step = Perturbation(model, eta)
-    trials = _Trials(model, inputs, labels, belongs(labels, classes))
+    trials = _Trials(step.model, inputs, labels, belongs(labels, classes))
     settings = [*itertools.product(strengths, signs)]
     moves = [tuple(step.alphas(*setting).items()) for setting in settings]
     distinct = [*dict.fromkeys(moves)]
     # From the middle: a good setting soon spares the others, and is rarely at an end.
     order = sorted(range(len(distinct)), key=lambda i: abs(2 * i - len(distinct)))
     found, best = {}, NOTHING
-    with evaluation_mode(model), torch.no_grad():
+    with evaluation_mode(step.model), torch.no_grad():
         for move in (distinct[i] for i in order):
             found[move] = trials.scores(step.weights(dict(move)), to_reach=best)
             if give_up and found[move]:

@@ -45,7 +45,13 @@ from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher.chunks import bytes_of_one, each_chunk
 from mnemonic.fisher.diagonal import check_samples, diagonal_fisher
 from mnemonic.forgetting.choice import belongs, best_row, try_strengths
-from mnemonic.forgetting.strengths import GRID, Sign, Strength, perturbed, step_scales
+from mnemonic.forgetting.strengths import (
+    GRID,
+    Perturbation,
+    Sign,
+    Strength,
+    step_scales,
+)
 from mnemonic.networks import check_outputs, device_of, double, synchronise
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
@@ -65,7 +71,8 @@ class Forgotten:
         seconds: Wall clock of Fisher, choice and perturbation, device synchronised.
         forgets_codes: Whether ``model`` misreads every code of the forget classes.
         layers: One row a parameter tensor: ``layer``, ``alpha`` (α_l), the
-            ``largest_step`` and ``median_step`` of its weights (absolute),
+            ``largest_step`` and ``median_step`` of its weights (absolute; the median
+            of at most 10,000 of them, evenly spaced),
             ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
             number of ``weights``.
         candidates: Where it was asked for, one row a setting, as ``try_strengths``
@@ -229,15 +236,13 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
         raise ValueError(f"strength is {strength!r}; give {allowed}")
     synchronise(inputs.device)
     started = time.perf_counter()
-    eta = _amplitude(model, inputs, labels, classes)
+    step = Perturbation(model, _amplitude(model, inputs, labels, classes))
     grid = GRID if strength is None else [strength]
     signs = (1, -1) if sign is None else [sign]
-    codes = model, inputs, labels, classes
-    rows = try_strengths(*codes, eta, grid, signs, give_up=not candidates)
-    best = best_row(rows)
+    settings = inputs, labels, classes, grid, signs
+    best = best_row(rows := try_strengths(step, *settings, give_up=not candidates))
     chosen, sign = Strength(best["lambda1"], best["lambda2"]), best["sign"]
-    scales = step_scales(eta, chosen)  # Eq. 7
-    moved = perturbed(model, eta, scales, sign)  # Eq. 5
+    moved = step.weights(step.alphas(chosen, sign))
     forgotten = copy.deepcopy(model).eval()
     with torch.no_grad():
         for name, weights in forgotten.named_parameters():
@@ -261,7 +266,7 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
         sign=sign,
         seconds=seconds,
         forgets_codes=error == 100,
-        layers=_report(model, moved, scales),
+        layers=_report(model, moved, step_scales(step.largest, chosen)),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
 
@@ -274,8 +279,8 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
     )
     # float64: a ratio of squares can leave the range of float32.
     eta = {  # Eq. 6
-        name: (double(f_forget[name]) + FLOOR) / (double(f_remain[name]) + FLOOR)
-        for name in f_forget
+        name: (double(f) + FLOOR).div_(double(f_remain[name]) + FLOOR)
+        for name, f in f_forget.items()
     }
     alike = sum(int(((v - 1).abs() < 1e-3).sum()) for v in eta.values())
     if alike > 0.99 * sum(v.numel() for v in eta.values()):
@@ -292,8 +297,10 @@ def _report(before: nn.Module, after: dict[str, Tensor], scales) -> pd.DataFrame
     rows = []
     for name, old in before.named_parameters():
         if name in after:
-            step = (after[name] - old.detach()).abs().flatten()
-            rows.append((name, scales[name], float(step.max()), float(step.median()),
-                         float(double(step > 0).mean()), step.numel()))  # fmt: skip
+            step = (after[name] - old.detach()).abs_().flatten()
+            n = step.numel()
+            rows.append((name, scales[name], float(step.max()),
+                         float(step[:: -(-n // 10_000)].median()),
+                         int((step > 0).sum()) / n, n))  # fmt: skip
     heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]
     return pd.DataFrame(rows, columns=heads)

@@ -90,6 +90,7 @@ class Perturbation:
     """
 
     def __init__(self, model: nn.Module, eta: dict[str, Tensor]):
+        self.model = model
         self._weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
         self.largest = {name: eta[name].max().cpu() for name in self._weights}
         self._eta, self._moved, self._alphas = {}, {}, {}

@@ -21,7 +21,13 @@ from mnemonic.data.sources import load_data
 from mnemonic.data.splits import ArraySplit, first_of_each
 from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.step import amplitude
-from mnemonic.forgetting.strengths import GRID, Strength, perturbed, step_scales
+from mnemonic.forgetting.strengths import (
+    GRID,
+    Perturbation,
+    Strength,
+    perturbed,
+    step_scales,
+)
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe, train
 
@@ -241,7 +247,9 @@ def _forgotten(
     chosen = (codes.images, codes.labels)
     if judge == "validation":
         chosen = (data.validation.pixels, data.validation.labels)
-    rows = try_strengths(model, *chosen, [c], eta, GRID, (1, -1), give_up=True)
+    rows = try_strengths(
+        Perturbation(model, eta), *chosen, [c], GRID, (1, -1), give_up=True
+    )
     best = best_row(rows)
     scales = step_scales(eta, Strength(best["lambda1"], best["lambda2"]))
     forgot = nn.Sequential(nn.Flatten(), nn.Linear(*model[1].weight.shape[::-1]))

@@ -18,8 +18,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 import mnemonic as mn
 from mnemonic.fisher import chunks
 from mnemonic.forgetting import choice
-from mnemonic.forgetting.choice import best_row, try_strengths
-from mnemonic.forgetting.strengths import GRID, perturbed
+from mnemonic.forgetting.choice import best_row
+from mnemonic.forgetting.strengths import GRID, Perturbation, perturbed
+
+
+def try_strengths(model, x, y, classes, eta, *settings, **how):
+    return choice.try_strengths(
+        Perturbation(model, eta), x, y, classes, *settings, **how
+    )
 
 
 def choose_strength(*given_all):
@@ -537,7 +543,8 @@ def test_report_says_what_moved(learned):
         step = (dict(result.model.named_parameters())[row.layer] - old[row.layer]).abs()
         assert row.weights == step.numel()
         assert row.largest_step == step.max().item() <= 0.2 * (1 + 1e-5)
-        assert row.median_step == step.median().item()
+        few = step.flatten()[:: -(-step.numel() // 10_000)]
+        assert row.median_step == few.median().item()
         assert row.share_moved == pytest.approx((step > 0).double().mean().item())
         assert 0 < row.alpha <= 1e-2
 
