@@ -1,4 +1,4 @@
-"""Checks of chapter 9, larger networks and many classes."""
+"""Checks of chapter 11, larger networks and many classes."""
 
 from __future__ import annotations
 

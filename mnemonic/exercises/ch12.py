@@ -1,4 +1,4 @@
-"""Checks of chapter 10, your own network."""
+"""Checks of chapter 12, your own network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 8, what is forgotten."""
+"""Checks of chapter 6, what is forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 6, ablations."""
+"""Checks of chapter 8, ablations."""
 
 from __future__ import annotations
 

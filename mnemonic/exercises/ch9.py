@@ -1,4 +1,4 @@
-"""Checks of chapter 7, baselines."""
+"""Checks of chapter 9, baselines."""
 
 from __future__ import annotations
 

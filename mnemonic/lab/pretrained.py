@@ -1,4 +1,4 @@
-"""A network that was trained on ImageNet, taught a thousand codes (chapter 9, Table 4).
+"""A network trained on ImageNet, taught a thousand codes (chapter 11, Table 4).
 
 The body stays as it is, and images and codes pass it once: what is trained, and what
 forgets, is the last layer.

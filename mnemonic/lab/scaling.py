@@ -1,6 +1,6 @@
 """What growing costs: time and memory by classes and networks, accuracy by codes.
 
-Each function is a cell of a grid (see ``mnemonic.lab.records``); chapter 9 shows them.
+Each function is a cell of a grid (see ``mnemonic.lab.records``); chapter 11 shows them.
 """
 
 from __future__ import annotations

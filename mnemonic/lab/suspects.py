@@ -1,4 +1,4 @@
-"""The networks of chapter 8: some that forgot, the original, and some that never knew.
+"""The networks of chapter 6: some that forgot, the original, and some that never knew.
 
 All suspects of one seed start from the same original, trained with codes. The codes'
 step is also taken with the last layer alone, and with all but the last; the baselines
@@ -197,7 +197,7 @@ def audited(
 
 
 def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
-    """The audits of chapter 8 that tell most, for a network too large for all of them.
+    """The audits of chapter 6 that tell most, for a network too large for all of them.
 
     Args:
         seed: As in ``lineup``.

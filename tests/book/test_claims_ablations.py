@@ -1,4 +1,4 @@
-"""What chapter 6 says of classes that are names holds in small networks as well."""
+"""What chapter 8 says of classes that are names holds in small networks as well."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The line-up of chapter 8, on networks of two epochs."""
+"""The line-up of chapter 6, on networks of two epochs."""
 
 import pytest
 import torch

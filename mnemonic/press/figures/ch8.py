@@ -1,4 +1,4 @@
-"""Figures of chapter 6, on what the method depends on."""
+"""Figures of chapter 8, on what the method depends on."""
 
 from __future__ import annotations
 
