@@ -199,6 +199,28 @@ def checked_tensors(ndim: int, **tensors: object) -> None:
             )
 
 
+def check_samples(inputs: Tensor, labels: Tensor) -> None:
+    """Make sure that there are inputs ``[N, ...]`` and class indices ``[N]``.
+
+    Args:
+        inputs: At least one.
+        labels: One for each.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not (
+        all(isinstance(t, Tensor) and not t.is_meta for t in (inputs, labels))
+        and labels.dtype == torch.int64
+        and inputs.ndim > 0
+        and labels.shape == (len(inputs),) != (0,)
+    ):
+        raise ValueError(
+            f"inputs are {described(inputs)} and labels {described(labels)}; give at "
+            "least one input and one label for each, a class index of torch.int64"
+        )
+
+
 def checked_frame(name: str, frame: object, columns: Iterable[object] = ()) -> None:
     """Make sure that this is a table with some columns.
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from mnemonic.checks import described
+from mnemonic.checks import check_samples
 from mnemonic.fisher.chunks import bytes_of_one, in_chunks
 from mnemonic.fisher.rules import Untapped
 from mnemonic.fisher.squares import zeros_like
@@ -70,28 +70,6 @@ def diagonal_fisher(
     # Squares are at least 0, and a NaN is passed on as the largest.
     check_finite(model, all(f.amax().isfinite() for f in fisher.values()))
     return fisher
-
-
-def check_samples(inputs: Tensor, labels: Tensor) -> None:
-    """Make sure that there are inputs ``[N, ...]`` and class indices ``[N]``.
-
-    Args:
-        inputs: At least one.
-        labels: One for each.
-
-    Raises:
-        ValueError: If not.
-    """
-    if not (
-        all(isinstance(t, Tensor) and not t.is_meta for t in (inputs, labels))
-        and labels.dtype == torch.int64
-        and inputs.ndim > 0
-        and labels.shape == (len(inputs),) != (0,)
-    ):
-        raise ValueError(
-            f"inputs are {described(inputs)} and labels {described(labels)}; give at "
-            "least one input and one label for each, a class index of torch.int64"
-        )
 
 
 def _one_by_one(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:

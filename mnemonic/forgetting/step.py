@@ -40,10 +40,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mnemonic.checks import checked_classes, checked_number
+from mnemonic.checks import check_samples, checked_classes, checked_number
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher.chunks import bytes_of_one, each_chunk
-from mnemonic.fisher.diagonal import check_samples, diagonal_fisher
+from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.forgetting.choice import belongs, best_row, try_strengths
 from mnemonic.forgetting.strengths import (
     GRID,
