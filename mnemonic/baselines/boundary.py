@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.handed import Handed
-from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
 from mnemonic.storage import generator_for
 
@@ -47,7 +48,7 @@ def nearest_wrong(
 @method(
     "boundary-shrink",
     title="Boundary shrink",
-    reads=("forget",),
+    reads={"forget"},
     cites=("chen2023boundary",),
     space=SPACE,
 )
@@ -63,11 +64,9 @@ def boundary_shrink(
 ) -> nn.Module:
     """Give each forget image to the class across its nearest boundary."""
     images = access.images("forget")
-    device = device_of(model)
-    generator = generator_for("boundary-shrink", seed, device)
+    generator = generator_for("boundary-shrink", seed, device_of(model))
     answers = nearest_wrong(model.eval(), images, bound, batch_size)
-    wrong = ~torch.isin(answers, torch.tensor(access.classes, device=device))
-    optimizer = sgd(model.train(), learning_rate, weight_decay=0.0)
+    wrong = ~access.forgets(answers)
 
     def loss(inputs: Tensor, positions: Tensor) -> Tensor:
         each = functional.cross_entropy(
@@ -76,15 +75,15 @@ def boundary_shrink(
         used = wrong[positions]
         return (each * used).sum() / used.sum().clamp_min(1)
 
-    for _ in range(epochs):
-        descend(loss, images.numbered().shuffled(batch_size, generator), optimizer)
+    batches = images.numbered().shuffled(batch_size, generator, epochs)
+    descend(loss, batches, sgd(model.train(), learning_rate, weight_decay=0.0))
     return model
 
 
 @method(
     "boundary-expand",
     title="Boundary expand",
-    reads=("forget",),
+    reads={"forget"},
     cites=("chen2023boundary",),
     space=SPACE,
 )
@@ -99,8 +98,7 @@ def boundary_expand(
 ) -> nn.Module:
     """Give all forget images to a new class, then cut its output off."""
     images = access.images("forget")
-    device = device_of(model)
-    generator = generator_for("boundary-expand", seed, device)
+    generator = generator_for("boundary-expand", seed, device_of(model))
     name, layer = last_layer(model, access.data.input_shape)
     k = access.n_classes
     wider = resized(layer, k + 1)
@@ -110,13 +108,11 @@ def boundary_expand(
             if len(new):
                 new.uniform_(-spread, spread, generator=generator)
     model.set_submodule(name, wider)
-    optimizer = sgd(model.train(), learning_rate, weight_decay=0.0)
-    for _ in range(epochs):
-        descend(
-            lambda x, y: functional.cross_entropy(model(x), torch.full_like(y, k)),
-            images.shuffled(batch_size, generator),
-            optimizer,
-        )
+    descend(
+        lambda x, y: functional.cross_entropy(model(x), torch.full_like(y, k)),
+        images.shuffled(batch_size, generator, epochs),
+        sgd(model.train(), learning_rate, weight_decay=0.0),
+    )
     model.set_submodule(name, resized(wider, k))
     return model
 

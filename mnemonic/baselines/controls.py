@@ -43,7 +43,7 @@ def row_zeroing(model: nn.Module, access: Access, seed: int) -> nn.Module:
 @method(
     "random-noise",
     title="random noise",
-    reads=("codes",),
+    reads={"codes"},
     preparation=prepared,
     codes="uniform",
 )

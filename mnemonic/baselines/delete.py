@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
@@ -23,7 +24,7 @@ from mnemonic.storage import generator_for
 @method(
     "delete",
     title="DELETE",
-    reads=("forget",),
+    reads={"forget"},
     cites=("zhou2025delete",),
     space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (5, 10)},
 )
@@ -40,7 +41,6 @@ def delete(
     images = access.images("forget")
     generator = generator_for("delete", seed, device_of(model))
     first = copy.deepcopy(model).eval()
-    optimizer = sgd(model.train(), learning_rate)
 
     def loss(inputs: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():
@@ -48,6 +48,6 @@ def delete(
             aim[:, list(access.classes)] = -torch.inf
         return kl(aim, model(inputs)).mean()
 
-    for _ in range(epochs):
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+    batches = images.shuffled(batch_size, generator, epochs)
+    descend(loss, batches, sgd(model.train(), learning_rate))
     return model

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method
+from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
@@ -67,7 +68,7 @@ def hostile_noise(
 @method(
     "fastmu",
     title="FastMU",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("tarun2023fast",),
     space={
         "impair_rate": (0.0003, 0.001, 0.003, 0.01, 0.02),

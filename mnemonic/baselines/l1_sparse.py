@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
@@ -19,7 +20,7 @@ from mnemonic.storage import generator_for
 @method(
     "l1-sparse",
     title="ℓ1-sparse",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("jia2023sparsity",),
     space={
         "gamma": (1e-6, 1e-5, 1e-4, 5e-4),

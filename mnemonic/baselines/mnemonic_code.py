@@ -18,22 +18,13 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.codes import MnemonicCodes
 from mnemonic.forgetting.step import Forgotten, forget, forget_from_data
-from mnemonic.training import train
 
 
 def prepared(access: Access, seed: int) -> nn.Module:
     """Train with codes (Algorithm 1)."""
-    model = access.fresh(seed)
-    train(
-        model,
-        access.images("forget", "remaining"),
-        recipe=access.how_to_train(),
-        codes=access.the_codes(),
-        t_mix=access.t_mix,
-        seed=seed,
-        progress=False,
-    )
-    return model
+    images = access.images("forget", "remaining")
+    how = {"codes": access.the_codes(), "t_mix": access.t_mix}
+    return access.trained(access.fresh(seed), images, seed, **how)
 
 
 def quietly_forget(
@@ -48,7 +39,7 @@ def quietly_forget(
 @method(
     "mnemonic",
     title="Mnemonic code",
-    reads=("codes",),
+    reads={"codes"},
     cites=("yamashita2024oneshot",),
     preparation=prepared,
     codes="uniform",
@@ -61,7 +52,7 @@ def mnemonic(model: nn.Module, access: Access, seed: int) -> nn.Module:
 @method(
     "mnemonic-data",
     title="Mnemonic step from data",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("yamashita2024oneshot",),
     space={"per_class": (1, 5, 10, 50, 100)},
 )

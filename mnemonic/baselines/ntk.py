@@ -62,7 +62,7 @@ def step_scale(delta: Tensor, error: Tensor) -> float:
 @method(
     "ntk-f",
     title="NTK-F",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("golatkar2020outside",),
     space={"ridge": (0.01, 0.1, 1.0), "per_class": (2,)},
 )

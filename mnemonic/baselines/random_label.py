@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method
+from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
@@ -30,7 +31,7 @@ def other_labels(labels: Tensor, n_classes: int, generator: torch.Generator) -> 
 @method(
     "random-label",
     title="Random label",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("graves2021amnesiac", "foster2024ssd"),
     space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 3, 5)},
 )
@@ -45,17 +46,14 @@ def random_label(
 ) -> nn.Module:
     """Train on wrong labels for the forget images and true ones for the others."""
     images = access.images("forget", "remaining")
-    device = device_of(model)
-    generator = generator_for("random-label", seed, device)
-    true = images.train.labels.to(device)
-    forgets = torch.isin(true, torch.tensor(access.classes, device=device))
+    generator = generator_for("random-label", seed, device_of(model))
+    true = images.train.labels.to(generator.device)
+    forgets = access.forgets(true)
     wrong = other_labels(true, access.n_classes, generator)
     targets = torch.where(forgets, wrong, true)
-    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
-    for _ in range(epochs):
-        descend(
-            lambda x, position: functional.cross_entropy(model(x), targets[position]),
-            images.numbered().shuffled(batch_size, generator),
-            optimizer,
-        )
+    descend(
+        lambda x, position: functional.cross_entropy(model(x), targets[position]),
+        images.numbered().shuffled(batch_size, generator, epochs),
+        torch.optim.Adam(model.train().parameters(), lr=learning_rate),
+    )
     return model

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
 
@@ -25,7 +26,7 @@ from mnemonic.storage import generator_for
 @method(
     "scrub",
     title="SCRUB",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("kurmanji2023scrub",),
     space={
         "learning_rate": (5e-4, 2e-3, 5e-3, 2e-2),

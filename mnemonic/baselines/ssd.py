@@ -12,11 +12,14 @@ is tied to the batch size. ``per_sample=True`` takes the Fisher in its place.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
@@ -27,29 +30,18 @@ def importance(
     model: nn.Module, images: Handed, batch_size: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Mean over shuffled batches of the squared gradient of each batch's mean loss."""
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
-    n_batches = 0
-    for inputs, labels in images.batches(
-        images.train,
-        batch_size=batch_size,
-        device=generator.device,
-        generator=generator,
-    ):
-        loss = functional.cross_entropy(model(inputs), labels)
-        gradients = torch.autograd.grad(
-            loss, list(weights.values()), materialize_grads=True
-        )
-        for summed, g in zip(total.values(), gradients, strict=True):
-            summed.addcmul_(g, g)
-        n_batches += 1
+    how = {"device": generator.device, "generator": generator}
+    batches = images.batches(images.train, batch_size=batch_size, **how)
+    losses = ((functional.cross_entropy(model(x), y), 1.0) for x, y in batches)
+    total = squared_gradients(model, losses)
+    n_batches = math.ceil(len(images.train) / batch_size)
     return {name: v / n_batches for name, v in total.items()}
 
 
 @method(
     "ssd",
     title="SSD",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("foster2024ssd",),
     space={
         "alpha": (1.0, 3.0, 10.0, 30.0, 100.0),

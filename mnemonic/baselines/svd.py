@@ -21,7 +21,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
+from mnemonic.networks import device_of, watched
 from mnemonic.storage import generator_for
 
 MAX_COLUMNS = 10_000  # patches are many; this many span their space
@@ -32,8 +32,15 @@ def layer_inputs(
 ) -> dict[str, Tensor]:
     """Inputs of each layer as the columns of a matrix ``[features, samples]``."""
     caught: dict[str, tuple[Tensor, Tensor]] = {}
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+        or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+    }
 
-    def catch(name: str, layer: nn.Module, inputs: Tensor) -> None:
+    def catch(name: str, given: tuple[Tensor], _: Tensor) -> None:
+        layer, inputs = layers[name], given[0]
         if isinstance(layer, nn.Conv2d):
             patches = functional.unfold(
                 _padded(layer, inputs),
@@ -44,12 +51,8 @@ def layer_inputs(
             columns = patches.transpose(0, 1).flatten(1)
         else:
             columns = inputs.flatten(0, -2).T
-        keys = torch.rand(
-            columns.shape[1],
-            generator=generator,
-            device=generator.device,
-            dtype=torch.float64,
-        )
+        keys = torch.empty(columns.shape[1], dtype=torch.float64, device=columns.device)
+        keys.uniform_(generator=generator)
         if name in caught:
             before, old_keys = caught[name]
             columns, keys = torch.cat([before, columns], 1), torch.cat([old_keys, keys])
@@ -58,19 +61,9 @@ def layer_inputs(
             columns, keys = columns[:, kept], keys[kept]
         caught[name] = columns, keys
 
-    handles = [
-        layer.register_forward_pre_hook(
-            lambda layer, inputs, name=name: catch(name, layer, inputs[0])
-        )
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-        or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-    ]
-    with torch.no_grad():
+    with torch.no_grad(), watched(layers, catch):
         for inputs, _ in images.in_order(256, device_of(model)):
             model(inputs)
-    for handle in handles:
-        handle.remove()
     return {name: columns for name, (columns, _) in caught.items()}
 
 
@@ -96,7 +89,7 @@ def projection(r: Tensor, scale: float) -> Tensor:
 @method(
     "svd",
     title="Activation SVD",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("kodge2024deep",),
     space={
         "remaining_scale": (1.0, 3.0, 10.0, 100.0, 1000.0),

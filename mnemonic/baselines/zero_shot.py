@@ -20,6 +20,8 @@ without an image are left out; the last convolution is 3×3 for gray images too.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,9 +29,10 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.fastmu import hostile_noise
+from mnemonic.baselines.gradients import descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
-from mnemonic.networks import device_of, seeded
+from mnemonic.networks import device_of, seeded, watched
 from mnemonic.storage import generator_for
 
 
@@ -59,30 +62,30 @@ def error_min_max(
     generator = generator_for("error-min-max", seed, device_of(model))
     shape = (n_noise, *access.data.input_shape)
     model.eval()
-    made, names = [], []
-    for k in range(access.n_classes):
-        toward = k not in access.classes
-        steps, weight = (30, 0.0) if toward else (25, 0.1)
-        made.append(
-            hostile_noise(
-                model, k, shape, steps, generator, toward=toward, norm_weight=weight
-            )
-        )
-        names += [k] * n_noise
-    images, labels = torch.cat(made), torch.tensor(names, device=generator.device)
-    forgets = torch.isin(labels, torch.tensor(access.classes, device=labels.device))
-    sign = torch.where(forgets & ascend, -1.0, 1.0)
+    noise = partial(hostile_noise, model, shape=shape, generator=generator)
+    images = torch.cat(
+        [
+            noise(k, steps=25)
+            if k in access.classes
+            else noise(k, steps=30, toward=True, norm_weight=0.0)
+            for k in range(access.n_classes)
+        ]
+    )
+    labels = torch.arange(access.n_classes, device=images.device)
+    labels = labels.repeat_interleave(n_noise)
+    sign = torch.where(access.forgets(labels) & ascend, -1.0, 1.0)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+
+    def loss(inputs: Tensor, chosen: Tensor) -> Tensor:
+        each = functional.cross_entropy(model(inputs), labels[chosen], reduction="none")
+        return (sign[chosen] * each).mean()
+
     for _ in range(epochs):
         order = torch.randperm(
             len(labels) * repeats, generator=generator, device=generator.device
         )
-        for chosen in (order % len(labels)).split(batch_size):
-            optimizer.zero_grad()
-            logits, names = model(images[chosen]), labels[chosen]
-            each = functional.cross_entropy(logits, names, reduction="none")
-            (sign[chosen] * each).mean().backward()
-            optimizer.step()
+        parts = (order % len(labels)).split(batch_size)
+        descend(loss, ((images[part], part) for part in parts), optimizer)
     return model
 
 
@@ -115,29 +118,17 @@ class Generator(nn.Module):
         return self.body(x)[:, :, : self.size[0], : self.size[1]]
 
 
-class Attention:
-    """The attention maps of a network's top-level layers, caught as it runs."""
+def attention_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits ``[N, K]``, and the attention maps of the top-level layers."""
+    maps: list[Tensor] = []
 
-    def __init__(self, model: nn.Module):
-        self.maps: list[Tensor] = []
-        self.handles = [
-            layer.register_forward_hook(self._catch) for layer in model.children()
-        ]
-
-    def _catch(self, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def see(name: str, given: tuple, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
             squares = output.square().mean(1).flatten(1)
-            self.maps.append(functional.normalize(squares, dim=1))
+            maps.append(functional.normalize(squares, dim=1))
 
-    def take(self) -> list[Tensor]:
-        """The maps since the last call."""
-        maps, self.maps = self.maps, []
-        return maps
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self.handles:
-            handle.remove()
+    with watched(dict(model.named_children()), see):
+        return model(images), maps
 
 
 @method(
@@ -171,41 +162,29 @@ def gkt(
     student = access.fresh(new).to(device).train()
     with seeded(new):
         maker = Generator(access.data.input_shape).to(device)
-    maps = Attention(teacher), Attention(student)
-    optimizers = [
-        torch.optim.Adam(m.parameters(), lr=learning_rate) for m in (maker, student)
-    ]
+    optimizers = {
+        m: torch.optim.Adam(m.parameters(), lr=learning_rate) for m in (maker, student)
+    }
 
-    def distance(images: Tensor) -> tuple[Tensor, Tensor] | None:
+    def step(moved: nn.Module, images: Tensor, sign: float, weight: float) -> None:
         with torch.no_grad():
             kept = (teacher(images).softmax(1)[:, list(access.classes)] <= gate).all(1)
-        maps[0].take()
         if kept.sum() < 2:  # batch normalisation needs two
-            return None
-        images = images[kept]
-        divergence = kl(teacher(images), student(images)).mean() / access.n_classes
-        pairs = zip(*(m.take() for m in maps), strict=True)
+            return
+        aim, maps = attention_maps(teacher, images[kept])
+        made, made_maps = attention_maps(student, images[kept])
+        pairs = zip(maps, made_maps, strict=True)
         apart = sum((a - b).square().mean() for a, b in pairs)
-        return divergence, apart
-
-    def step(loss: Tensor, optimizer: torch.optim.Optimizer, moved: nn.Module) -> None:
-        optimizer.zero_grad()
-        loss.backward()
+        optimizers[moved].zero_grad()
+        (sign * kl(aim, made).mean() / access.n_classes + weight * apart).backward()
         nn.utils.clip_grad_norm_(moved.parameters(), 5.0)
-        optimizer.step()
+        optimizers[moved].step()
 
     for _ in range(cycles):
         noise = torch.randn((batch_size, 128), generator=generator, device=device)
-        found = distance(maker(noise))
-        if found is not None:
-            step(-found[0], optimizers[0], maker)
+        step(maker, maker(noise), -1.0, 0.0)
         with torch.no_grad():
             images = maker(noise)  # the same for all steps of the student
         for _ in range(student_steps):
-            found = distance(images)
-            if found is not None:
-                divergence, apart = found
-                step(divergence + attention * apart, optimizers[1], student)
-    for m in maps:
-        m.remove()
+            step(student, images, 1.0, attention)
     return student
