@@ -51,6 +51,9 @@ class Access:
             them.
         may_read: Kinds that can be had.
         counts: What was read and computed so far.
+        seed: Of drawn images and fresh networks; a method's call sets it.
+        generator: Of all else that is random in a method, on the network's device; its
+            call makes it.
 
     A ``ValueError`` says what of data, classes or codes does not fit.
     """
@@ -64,12 +67,13 @@ class Access:
     built_with: int | None = None
     may_read: frozenset[str] = frozenset(KINDS)
     counts: Counts = field(default_factory=Counts)
+    seed: int = 0
+    generator: torch.Generator | None = None
     _had: Tensor | None = field(default=None, repr=False)  # [N], images handed over
     _whole: ImageData | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        n_classes = checked_data(self.data).n_classes
-        self.classes = checked_classes(self.classes, n_classes)
+        self.classes = checked_classes(self.classes, checked_data(self.data).n_classes)
         if self.codes is not None:
             checked_codes(self.codes)
         if self._whole is None:
@@ -109,7 +113,7 @@ class Access:
         per_class: int | None = None,
         share: float = 1.0,
         where: Tensor | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> Handed:
         """Training images of some kinds.
 
@@ -118,7 +122,7 @@ class Access:
             per_class: At most so many of each class, drawn at random.
             share: Of the remaining ones, drawn at random; in (0, 1].
             where: Mask ``[N]`` over all training images.
-            seed: Of the draw.
+            seed: Of the draw; the method's by default.
 
         Returns:
             Data whose ``train`` split holds these images and nothing else.
@@ -130,12 +134,9 @@ class Access:
             "share", share, lambda s: 0 < s <= 1, "a number above 0 and up to 1"
         )
         if per_class is not None:
+            allowed = "an integer of 1 or more"
             per_class = checked_number(
-                "per_class",
-                per_class,
-                lambda n: n >= 1,
-                "an integer of 1 or more",
-                whole=True,
+                "per_class", per_class, lambda n: n >= 1, allowed, whole=True
             )
         for kind in kinds:
             if kind not in ("forget", "remaining"):
@@ -150,7 +151,8 @@ class Access:
         chosen = torch.stack([members[kind] for kind in kinds]).any(0)
         if where is not None:
             chosen &= where.cpu()
-        order = torch.randperm(len(labels), generator=generator_for("draw", seed))
+        generator = generator_for("draw", self.seed if seed is None else seed)
+        order = torch.randperm(len(labels), generator=generator)
         order = order[chosen[order]]
         if per_class is not None:
             of_class = [order[labels[order] == c] for c in range(self.n_classes)]
@@ -161,9 +163,9 @@ class Access:
         self._had[order] = True
         for kind, member in members.items():
             self.counts.images[kind] = int((self._had & member).sum())
-        parts = vars(_without_images(self._whole))
-        parts |= {"train": self._whole.train.take(order)}
-        return Handed(**parts, classes=self.classes, counts=self.counts)
+        parts = {"train": self._whole.train.take(order)}
+        parts |= {"classes": self.classes, "counts": self.counts}
+        return Handed(**vars(_without_images(self._whole)) | parts)
 
     def the_codes(self) -> MnemonicCodes:
         """The codes; counted once.

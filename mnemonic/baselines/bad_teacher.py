@@ -21,7 +21,6 @@ from mnemonic.baselines.gradients import descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -34,7 +33,6 @@ from mnemonic.storage import generator_for
 def bad_teacher(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     epochs: int = 1,
@@ -42,11 +40,9 @@ def bad_teacher(
     batch_size: int = 256,
 ) -> nn.Module:
     """Learn from a random network what to say of the forget images."""
-    images = access.images("forget", "remaining", share=share, seed=seed)
-    device = device_of(model)
-    generator = generator_for("bad-teacher", seed, device)
+    images = access.images("forget", "remaining", share=share)
     good = copy.deepcopy(model).eval()
-    bad = access.fresh(another(seed, "bad-teacher")).to(device).eval()
+    bad = access.fresh(another(access.seed, "bad-teacher")).to(device_of(model)).eval()
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
         forgets = access.forgets(labels)[:, None]
@@ -54,7 +50,7 @@ def bad_teacher(
             teacher = torch.where(forgets, bad(inputs), good(inputs))
         return kl(teacher, model(inputs)).mean()
 
-    batches = images.shuffled(batch_size, generator, epochs)
+    batches = images.shuffled(batch_size, access.generator, epochs)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
     descend(loss, batches, optimizer)
     return model

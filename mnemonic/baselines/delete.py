@@ -17,8 +17,6 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -31,7 +29,6 @@ from mnemonic.storage import generator_for
 def delete(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-3,
     epochs: int = 10,
@@ -39,7 +36,6 @@ def delete(
 ) -> nn.Module:
     """Learn the network's own second choice on the forget images."""
     images = access.images("forget")
-    generator = generator_for("delete", seed, device_of(model))
     first = copy.deepcopy(model).eval()
 
     def loss(inputs: Tensor, _: Tensor) -> Tensor:
@@ -48,6 +44,6 @@ def delete(
             aim[:, list(access.classes)] = -torch.inf
         return kl(aim, model(inputs)).mean()
 
-    batches = images.shuffled(batch_size, generator, epochs)
+    batches = images.shuffled(batch_size, access.generator, epochs)
     descend(loss, batches, sgd(model.train(), learning_rate))
     return model

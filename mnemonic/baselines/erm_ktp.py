@@ -30,7 +30,6 @@ from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of, last_layer, watched
-from mnemonic.storage import generator_for
 
 MASK_RATE = 0.1
 
@@ -52,13 +51,8 @@ class Masked(nn.Module):
 
     def masked(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Logits ``[N, K]`` of features times the mask's column of the true class."""
-        handle = self.network.get_submodule(self.last).register_forward_pre_hook(
-            lambda _, features: (features[0] * self.mask.T[labels],)
-        )
-        try:
-            return self(inputs)
-        finally:
-            handle.remove()
+        _, given = features(self.network, self.last, inputs)
+        return self.network.get_submodule(self.last)(given * self.mask.T[labels])
 
     def penalty(self) -> Tensor:
         """Sparse columns that do not overlap."""
@@ -78,7 +72,6 @@ def prepared(access: Access, seed: int) -> nn.Module:
     network = access.fresh(seed)
     name, layer = last_layer(network, access.data.input_shape)
     model = Masked(network, name, layer.in_features, access.n_classes)
-    model.to(device_of(network))
     pace = MASK_RATE / access.how_to_train().learning_rate
     start = model.mask  # of each step
 
@@ -132,7 +125,6 @@ def features(network: nn.Module, last: str, inputs: Tensor) -> tuple[Tensor, Ten
 def erm_ktp(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.1,
     epochs: int = 20,
@@ -147,18 +139,14 @@ def erm_ktp(
     device, classes = device_of(model), list(access.classes)
     gate = (model.mask[:, classes] <= 0).all(1).float()  # [D]
     teacher = model.network.eval()
-    student = access.fresh(another(seed, "erm-ktp")).to(device)
+    student = access.fresh(another(access.seed, "erm-ktp")).to(device)
     old, new = (n.get_submodule(model.last) for n in (teacher, student))
-    with torch.no_grad():
-        for to, start in zip(new.parameters(), old.parameters(), strict=True):
-            to.copy_(start)
-            to[classes] = 0
-        new.weight *= gate
-    new.requires_grad_(False)
+    new.load_state_dict(old.state_dict())
+    for p in new.requires_grad_(False).parameters():
+        p[classes] = 0
+    new.weight *= gate
     images = access.images("remaining")
-    generator = generator_for("erm-ktp", seed, device)
-    below = [p for p in student.train().parameters() if p.requires_grad]
-    optimizer = sgd(below, learning_rate, weight_decay=0.0)
+    optimizer = sgd(student.train(), learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [10, 20])
 
     def loss(inputs: Tensor, _: Tensor) -> Tensor:
@@ -169,6 +157,6 @@ def erm_ktp(
         return whole + functional.mse_loss(made_pooled, pooled * gate)
 
     for _ in range(epochs):
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+        descend(loss, images.shuffled(batch_size, access.generator), optimizer)
         schedule.step()
     return student.requires_grad_(True)

@@ -12,8 +12,6 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -26,7 +24,6 @@ from mnemonic.storage import generator_for
 def finetune(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.01,
     epochs: int = 10,
@@ -34,10 +31,9 @@ def finetune(
 ) -> nn.Module:
     """Descend on the cross-entropy of the remaining images."""
     images = access.images("remaining")
-    generator = generator_for("finetune", seed, device_of(model))
     descend(
         lambda x, y: functional.cross_entropy(model(x), y),
-        images.shuffled(batch_size, generator, epochs),
+        images.shuffled(batch_size, access.generator, epochs),
         sgd(model.train(), learning_rate),
     )
     return model

@@ -18,17 +18,18 @@ from torch import Tensor, nn
 
 
 def sgd(
-    weights: nn.Module | Iterable[Tensor],
+    model: nn.Module,
     learning_rate: float,
     *,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
 ) -> torch.optim.SGD:
-    """The optimiser of most of the methods, over a network or some of its weights."""
-    if isinstance(weights, nn.Module):
-        weights = weights.parameters()
+    """The optimiser of most of the methods; the learning rate is constant."""
     return torch.optim.SGD(
-        weights, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+        [p for p in model.parameters() if p.requires_grad],
+        lr=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
     )
 
 

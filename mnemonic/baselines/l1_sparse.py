@@ -13,8 +13,6 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -31,7 +29,6 @@ from mnemonic.storage import generator_for
 def l1_sparse(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     gamma: float = 1e-5,
     learning_rate: float = 0.01,
@@ -40,7 +37,6 @@ def l1_sparse(
 ) -> nn.Module:
     """Finetune while all weights are pulled to 0."""
     images = access.images("remaining")
-    generator = generator_for("l1-sparse", seed, device_of(model))
     optimizer = sgd(model.train(), learning_rate)
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
@@ -49,5 +45,5 @@ def l1_sparse(
 
     for epoch in range(epochs):
         now = gamma * (1 - epoch / epochs)
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+        descend(loss, images.shuffled(batch_size, access.generator), optimizer)
     return model

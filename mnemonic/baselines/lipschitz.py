@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -35,7 +33,6 @@ from mnemonic.storage import generator_for
 def lipschitz(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 3e-4,
     sigma: float = 0.5,
@@ -46,13 +43,14 @@ def lipschitz(
 ) -> nn.Module:
     """Flatten the outputs around the forget images."""
     images = access.images("forget")
-    generator = generator_for("lipschitz", seed, device_of(model))
 
     def steepness(inputs: Tensor, _: Tensor) -> Tensor:
         low, high = inputs.min(), inputs.max()
         outputs, total = model(inputs), 0.0
         for _ in range(n_copies):
-            noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
+            noise = torch.randn(
+                inputs.shape, generator=access.generator, device=inputs.device
+            )
             moved = (inputs + sigma * noise).clamp(low, high)
             with torch.no_grad():
                 other = model(moved)
@@ -62,6 +60,6 @@ def lipschitz(
 
     # gradients that add up are a momentum of 1
     how = {"momentum": float(accumulate), "weight_decay": 0.0}
-    batches = images.shuffled(batch_size, generator, epochs)
+    batches = images.shuffled(batch_size, access.generator, epochs)
     descend(steepness, batches, sgd(model.eval(), learning_rate, **how))
     return model

@@ -97,7 +97,6 @@ def prepared(access: Access, seed: int) -> nn.Module:
 def lwsf(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.1,
     steps: int = 200,
@@ -112,9 +111,8 @@ def lwsf(
     forgets = access.forgets(labels)
     old = copy.deepcopy(model).eval()
     fisher = diagonal_fisher(old, codes[~forgets], labels[~forgets])
-    start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    with torch.no_grad():
-        old_logits = old(codes)
+    old.requires_grad_(False)
+    old_logits = old(codes)
     model.eval()  # K codes are no batch to normalise by
 
     def loss(codes: Tensor, labels: Tensor) -> Tensor:
@@ -122,9 +120,8 @@ def lwsf(
         held = kl(old_logits * ~forgets, logits * ~forgets, TEMPERATURE)
         flat = kl(torch.zeros_like(logits), logits * forgets, TEMPERATURE)
         near = sum(
-            (fisher[n] * (p - start[n]).square()).sum()
-            for n, p in model.named_parameters()
-            if n in fisher
+            (f * (model.get_parameter(n) - old.get_parameter(n)).square()).sum()
+            for n, f in fisher.items()
         )
         return (
             keep * am_softmax(logits[~forgets], labels[~forgets])

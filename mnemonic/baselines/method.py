@@ -28,6 +28,7 @@ from mnemonic.networks import (
     seeded,
     synchronise,
 )
+from mnemonic.storage import generator_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Method:
 
     Attributes:
         name: Key in ``METHODS``.
-        rule: The function ``(model, access, seed, **settings) -> network``, which may
+        rule: The function ``(model, access, **settings) -> network``, which may
             change the network that it is given.
         title: For tables and figures.
         cites: Keys of the bibliography.
@@ -122,19 +123,21 @@ class Method:
         if not isinstance(access, Access):
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
         seed = checked_seed(seed)
-        probe = torch.zeros(2, *access.data.input_shape, device=device_of(model))
+        device = device_of(model)
+        probe = torch.zeros(2, *access.data.input_shape, device=device)
         tried = copy.deepcopy(model)  # whoever watches the network sees nothing
         logits = check_outputs(tried, probe, access.n_classes, gradients=True)
         check_trainable(tried)
         check_loss(tried, logits)
         del tried, logits
         narrowed = access.recounted().only(self.reads)
-        device = device_of(model)
+        narrowed.seed = seed
+        narrowed.generator = generator_for(self.name, seed, device)
         working = copy.deepcopy(model).eval()
         synchronise(device)
         started = time.perf_counter()
         with counted(narrowed.counts), seeded(seed):
-            changed = self.rule(working, narrowed, seed, **settings)
+            changed = self.rule(working, narrowed, **settings)
         synchronise(device)
         seconds = time.perf_counter() - started
         return Unlearned(changed.eval(), access.classes, seconds, narrowed.counts)

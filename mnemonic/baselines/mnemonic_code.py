@@ -31,8 +31,7 @@ def quietly_forget(
     model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
 ) -> Forgotten:
     """``forget`` without its warnings: a comparison shows what came of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         return forget(model, codes, classes)
 
 
@@ -44,7 +43,7 @@ def quietly_forget(
     preparation=prepared,
     codes="uniform",
 )
-def mnemonic(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def mnemonic(model: nn.Module, access: Access) -> nn.Module:
     """Algorithm 2; strength and sign are chosen on the codes alone."""
     return quietly_forget(model, access.the_codes(), access.classes).model
 
@@ -57,13 +56,12 @@ def mnemonic(model: nn.Module, access: Access, seed: int) -> nn.Module:
     space={"per_class": (1, 5, 10, 50, 100)},
 )
 def mnemonic_data(
-    model: nn.Module, access: Access, seed: int, *, per_class: int = 10
+    model: nn.Module, access: Access, *, per_class: int = 10
 ) -> nn.Module:
     """The step of Algorithm 2 from ``per_class`` real images of each class."""
-    images = access.images("forget", "remaining", per_class=per_class, seed=seed)
+    images = access.images("forget", "remaining", per_class=per_class)
     inputs = images.inputs(images.train)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         return forget_from_data(
             model, inputs, torch.as_tensor(images.train.labels), access.classes
         ).model

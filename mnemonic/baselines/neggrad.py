@@ -14,8 +14,6 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -28,7 +26,6 @@ from mnemonic.storage import generator_for
 def neggrad(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     epochs: int = 5,
@@ -36,10 +33,9 @@ def neggrad(
 ) -> nn.Module:
     """Ascend on the cross-entropy of the forget images."""
     images = access.images("forget")
-    generator = generator_for("neggrad", seed, device_of(model))
     descend(
         lambda x, y: -functional.cross_entropy(model(x), y),
-        images.shuffled(batch_size, generator, epochs),
+        images.shuffled(batch_size, access.generator, epochs),
         sgd(model.train(), learning_rate),
     )
     return model
@@ -59,7 +55,6 @@ def neggrad(
 def neggrad_plus(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     alpha: float = 0.95,
     learning_rate: float = 0.01,
@@ -68,15 +63,14 @@ def neggrad_plus(
 ) -> nn.Module:
     """Descend on the remaining images while ascending on the forget images."""
     forget, remaining = access.images("forget"), access.images("remaining")
-    generator = generator_for("neggrad-plus", seed, device_of(model))
     enough = epochs * len(remaining.train)  # one batch of D_F a batch of D_R
-    forget_batches = forget.shuffled(batch_size, generator, enough)
+    forget_batches = forget.shuffled(batch_size, access.generator, enough)
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
         x, y = next(forget_batches)
         kept = functional.cross_entropy(model(inputs), labels)
         return alpha * kept - (1 - alpha) * functional.cross_entropy(model(x), y)
 
-    batches = remaining.shuffled(batch_size, generator, epochs)
+    batches = remaining.shuffled(batch_size, access.generator, epochs)
     descend(loss, batches, sgd(model.train(), learning_rate))
     return model

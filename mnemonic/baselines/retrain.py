@@ -21,7 +21,7 @@ def another(seed: int, purpose: str) -> int:
 
 
 @method("retrain", title="retrained", reads={"remaining"})
-def retrain(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def retrain(model: nn.Module, access: Access) -> nn.Module:
     """Train a new network without the forget classes."""
-    new = another(seed, "retrain")
+    new = another(access.seed, "retrain")
     return access.trained(access.fresh(new), access.images("remaining"), new)

@@ -18,7 +18,6 @@ from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 def salient(
@@ -55,7 +54,6 @@ def salient(
 def salun(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.013,
     epochs: int = 10,
@@ -65,7 +63,6 @@ def salun(
 ) -> nn.Module:
     """Random labels on a hard mask of salient weights, or one on gradients (soft)."""
     forget, remaining = access.images("forget"), access.images("remaining")
-    generator = generator_for("salun", seed, device_of(model))
     mask = salient(model.eval(), forget, share, batch_size)
     masked = [(model.get_parameter(name), m) for name, m in mask.items()]
     first = [p.detach().clone() for p, _ in masked]
@@ -90,10 +87,12 @@ def salun(
         return functional.cross_entropy(model(inputs), labels)
 
     def random_loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        drawn = torch.empty_like(labels).random_(access.n_classes, generator=generator)
+        drawn = torch.empty_like(labels).random_(
+            access.n_classes, generator=access.generator
+        )
         return loss(inputs, drawn)
 
     for _ in range(epochs):
-        descend(random_loss, forget.shuffled(batch_size, generator), optimizer)
-        descend(loss, remaining.shuffled(batch_size, generator), optimizer)
+        descend(random_loss, forget.shuffled(batch_size, access.generator), optimizer)
+        descend(loss, remaining.shuffled(batch_size, access.generator), optimizer)
     return model

@@ -26,7 +26,6 @@ from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
-from mnemonic.storage import generator_for
 
 
 def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
@@ -54,15 +53,12 @@ def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
 def sfdn(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     alpha: float = 1e-6,
     per_class: int | None = None,
 ) -> nn.Module:
     """Add noise where the remaining images do not care."""
-    images = access.images("remaining", per_class=per_class, seed=seed)
-    device = device_of(model)
-    generator = generator_for("sfdn", seed, device)
+    images = access.images("remaining", per_class=per_class)
     last, _ = last_layer(model, access.data.input_shape)
     classes = list(access.classes)
     for name, fisher in expected_fisher(model.eval(), images).items():
@@ -77,6 +73,6 @@ def sfdn(
                 v[classes] = 1e-4
             if is_last or v.ndim == 1:
                 v *= 10
-            noise = torch.randn(v.shape, generator=generator, device=device)
+            noise = torch.randn(v.shape, generator=access.generator, device=p.device)
             p += v.sqrt() * noise
     return model

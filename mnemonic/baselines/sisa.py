@@ -43,8 +43,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
         images = access.images("forget", "remaining", where=shard_of == s)
         new = another(seed, f"shard-{s}")
         networks.append(access.trained(access.fresh(new), images, new))
-    device = device_of(networks[0])
-    return Shards(networks, shard_of).to(device)
+    return Shards(networks, shard_of).to(device_of(networks[0]))
 
 
 @method(
@@ -54,7 +53,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     cites=("bourtoule2021sisa",),
     preparation=prepared,
 )
-def sisa(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def sisa(model: nn.Module, access: Access) -> nn.Module:
     """Train every shard again without the class."""
     if not isinstance(model, Shards):
         raise ValueError(
@@ -63,6 +62,6 @@ def sisa(model: nn.Module, access: Access, seed: int) -> nn.Module:
         )
     for s in range(len(model.networks)):
         images = access.images("remaining", where=model.shard_of == s)
-        new = another(seed, f"shard-{s}-again")
+        new = another(access.seed, f"shard-{s}-again")
         model.networks[s] = access.trained(access.fresh(new), images, new)
     return model

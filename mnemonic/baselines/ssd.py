@@ -22,8 +22,6 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 def importance(
@@ -51,7 +49,6 @@ def importance(
 def ssd(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     alpha: float = 10.0,
     dampening: float = 1.0,
@@ -60,14 +57,13 @@ def ssd(
 ) -> nn.Module:
     """Shrink the weights that matter far more to D_F than to D."""
     forget, whole = access.images("forget"), access.images("forget", "remaining")
-    generator = generator_for("ssd", seed, device_of(model))
     size = 1 if per_sample else batch_size
-    i_forget = importance(model.eval(), forget, size, generator)
-    i_whole = importance(model, whole, size, generator)
+    i_forget = importance(model.eval(), forget, size, access.generator)
+    i_whole = importance(model, whole, size, access.generator)
     with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name in i_forget:
-                ratio = dampening * i_whole[name] / i_forget[name].clamp_min(1e-30)
-                matters = i_forget[name] > alpha * i_whole[name]
-                p.mul_(torch.where(matters, ratio.clamp_max(1.0), 1.0))
+        for name, i_f in i_forget.items():
+            ratio = dampening * i_whole[name] / i_f.clamp_min(1e-30)
+            matters = i_f > alpha * i_whole[name]
+            factor = torch.where(matters, ratio.clamp_max(1.0), 1.0)
+            model.get_parameter(name).mul_(factor)
     return model

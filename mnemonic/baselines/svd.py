@@ -22,7 +22,6 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, watched
-from mnemonic.storage import generator_for
 
 MAX_COLUMNS = 10_000  # patches are many; this many span their space
 
@@ -42,11 +41,9 @@ def layer_inputs(
     def catch(name: str, given: tuple[Tensor], _: Tensor) -> None:
         layer, inputs = layers[name], given[0]
         if isinstance(layer, nn.Conv2d):
+            padded = _padded(layer, inputs)
             patches = functional.unfold(
-                _padded(layer, inputs),
-                layer.kernel_size,
-                layer.dilation,
-                stride=layer.stride,
+                padded, layer.kernel_size, layer.dilation, stride=layer.stride
             )
             columns = patches.transpose(0, 1).flatten(1)
         else:
@@ -99,7 +96,6 @@ def projection(r: Tensor, scale: float) -> Tensor:
 def svd(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     remaining_scale: float = 100.0,
     forget_scale: float = 3.0,
@@ -108,12 +104,11 @@ def svd(
     """Project what only the forget images use out of every layer's input."""
     n_forget = per_class * (access.n_classes - len(access.classes))
     each = max(n_forget // len(access.classes), 1)
-    forget = access.images("forget", per_class=each, seed=seed)
-    remaining = access.images("remaining", per_class=per_class, seed=seed)
-    generator = generator_for("svd", seed, device_of(model))
+    forget = access.images("forget", per_class=each)
+    remaining = access.images("remaining", per_class=per_class)
     model.eval()
-    of_forget = layer_inputs(model, forget, generator)
-    of_remaining = layer_inputs(model, remaining, generator)
+    of_forget = layer_inputs(model, forget, access.generator)
+    of_remaining = layer_inputs(model, remaining, access.generator)
     with torch.no_grad():
         for name, r in of_forget.items():
             p_f = projection(r, forget_scale)

@@ -20,6 +20,7 @@ without an image are left out; the last convolution is 3×3 for gray images too.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -33,7 +34,6 @@ from mnemonic.baselines.gradients import descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of, seeded, watched
-from mnemonic.storage import generator_for
 
 
 @method(
@@ -49,7 +49,6 @@ from mnemonic.storage import generator_for
 def error_min_max(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     n_noise: int = 4,
@@ -59,18 +58,12 @@ def error_min_max(
     ascend: bool = False,
 ) -> nn.Module:
     """Impair and repair at once; with ``ascend``, *up* the loss of the forget class."""
-    generator = generator_for("error-min-max", seed, device_of(model))
-    shape = (n_noise, *access.data.input_shape)
+    generator, shape = access.generator, (n_noise, *access.data.input_shape)
     model.eval()
     noise = partial(hostile_noise, model, shape=shape, generator=generator)
-    images = torch.cat(
-        [
-            noise(k, steps=25)
-            if k in access.classes
-            else noise(k, steps=30, toward=True, norm_weight=0.0)
-            for k in range(access.n_classes)
-        ]
-    )
+    away, toward = {"steps": 25}, {"steps": 30, "toward": True, "norm_weight": 0.0}
+    hows = [away if k in access.classes else toward for k in range(access.n_classes)]
+    images = torch.cat([noise(k, **how) for k, how in enumerate(hows)])
     labels = torch.arange(access.n_classes, device=images.device)
     labels = labels.repeat_interleave(n_noise)
     sign = torch.where(access.forgets(labels) & ascend, -1.0, 1.0)
@@ -89,17 +82,16 @@ def error_min_max(
     return model
 
 
-class Generator(nn.Module):
+class Generator(nn.Sequential):
     """Makes images ``[N, C, H, W]``, normalised, of noise ``[N, 128]``."""
 
     def __init__(self, shape: tuple[int, int, int]):
-        super().__init__()
         channels, height, width = shape
-        self.size = (height, width)
-        self.start = (128, -(-height // 4), -(-width // 4))
-        self.linear = nn.Linear(128, self.start[0] * self.start[1] * self.start[2])
-        self.first = nn.BatchNorm2d(128)
-        self.body = nn.Sequential(
+        start = (128, math.ceil(height / 4), math.ceil(width / 4))
+        super().__init__(
+            nn.Linear(128, math.prod(start)),
+            nn.Unflatten(1, start),
+            nn.BatchNorm2d(128),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(128, 128, 3, padding=1),
             nn.BatchNorm2d(128),
@@ -111,11 +103,11 @@ class Generator(nn.Module):
             nn.Conv2d(64, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
         )
+        self.height, self.width = height, width
 
     def forward(self, noise: Tensor) -> Tensor:
         """Images of noise."""
-        x = self.first(self.linear(noise).reshape(-1, *self.start))
-        return self.body(x)[:, :, : self.size[0], : self.size[1]]
+        return super().forward(noise)[:, :, : self.height, : self.width]
 
 
 def attention_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -145,7 +137,6 @@ def attention_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tenso
 def gkt(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-3,
     cycles: int = 100,
@@ -156,9 +147,8 @@ def gkt(
 ) -> nn.Module:
     """Teach a fresh network by made-up images that are not of the class."""
     device = device_of(model)
-    generator = generator_for("gkt", seed, device)
     teacher = model.eval().requires_grad_(False)
-    new = another(seed, "gkt")
+    new = another(access.seed, "gkt")
     student = access.fresh(new).to(device).train()
     with seeded(new):
         maker = Generator(access.data.input_shape).to(device)
@@ -181,7 +171,9 @@ def gkt(
         optimizers[moved].step()
 
     for _ in range(cycles):
-        noise = torch.randn((batch_size, 128), generator=generator, device=device)
+        noise = torch.randn(
+            (batch_size, 128), generator=access.generator, device=device
+        )
         step(maker, maker(noise), -1.0, 0.0)
         with torch.no_grad():
             images = maker(noise)  # the same for all steps of the student

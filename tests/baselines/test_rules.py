@@ -24,7 +24,7 @@ from mnemonic.baselines.sfdn import expected_fisher
 from mnemonic.baselines.sisa import Shards
 from mnemonic.baselines.ssd import importance
 from mnemonic.baselines.svd import MAX_COLUMNS, layer_inputs, projection
-from mnemonic.baselines.zero_shot import Attention, Generator
+from mnemonic.baselines.zero_shot import Generator, attention_maps
 from mnemonic.data.splits import ArraySplit
 from mnemonic.networks import last_layer
 from mnemonic.storage import generator_for
@@ -305,10 +305,8 @@ def test_gkt_student_starts_from_fresh_weights(data):
 
 def test_attention_maps_are_normalised_mean_squares():
     net, x = convolutional(), torch.rand(2, 1, 6, 6)
-    attention = Attention(net)
-    net(x)
-    first, second = attention.take()  # of convolution and ReLU; not of the 1 × 1 pool
-    attention.remove()
+    logits, maps = attention_maps(net, x)
+    first, second = maps  # of convolution and ReLU; not of the 1 × 1 pool
     for found, layer in ((first, net[:1]), (second, net[:2])):
         output = nn.Sequential(*layer)(x).tolist()
         for n in range(2):
@@ -319,7 +317,8 @@ def test_attention_maps_are_normalised_mean_squares():
             ]
             norm = math.sqrt(sum(v**2 for v in a))
             assert found[n].tolist() == pytest.approx([v / norm for v in a])
-    assert attention.take() == []  # removed
+    assert torch.equal(logits, net(x))
+    assert len(maps) == 2  # nobody looks any more
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 250.0])
