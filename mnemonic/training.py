@@ -43,8 +43,6 @@ from mnemonic.storage import generator_for
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Loss = Callable[[nn.Module, Tensor, Tensor, int], Tensor]  # as ``summed_cross_entropy``
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -116,7 +114,7 @@ def train(
     recipe: Recipe | None = None,
     codes: MnemonicCodes | None = None,
     t_mix: float = 0.0,
-    loss: Loss = summed_cross_entropy,
+    loss: Callable[..., Tensor] = summed_cross_entropy,
     after_step: Callable[[nn.Module], None] | None = None,
     seed: int = 0,
     fabric: Fabric | None = None,

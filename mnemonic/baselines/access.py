@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.counting import KINDS, Counts, Kind
 from mnemonic.baselines.handed import Handed
-from mnemonic.checks import checked_number
+from mnemonic.checks import checked_classes, checked_number, described
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data.arrays import ImageData, checked_classes, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe, train
 
@@ -150,6 +150,10 @@ class Access:
         members = {"forget": forgets, "remaining": ~forgets}
         chosen = torch.stack([members[kind] for kind in kinds]).any(0)
         if where is not None:
+            if described(where) != described(chosen):
+                raise ValueError(
+                    f"where is {described(where)}; give a mask, {described(chosen)}"
+                )
             chosen &= where.cpu()
         generator = generator_for("draw", self.seed if seed is None else seed)
         order = torch.randperm(len(labels), generator=generator)

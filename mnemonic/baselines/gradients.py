@@ -25,11 +25,9 @@ def sgd(
     weight_decay: float = 5e-4,
 ) -> torch.optim.SGD:
     """The optimiser of most of the methods; the learning rate is constant."""
+    moving = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
+        moving, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
     )
 
 

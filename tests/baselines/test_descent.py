@@ -242,6 +242,11 @@ def test_a_mask_narrows_further(data):
         ({"share": math.nan}, "share is nan"),
         ({"per_class": 0}, "per_class is 0; give an integer of 1 or more"),
         ({"per_class": 1.5}, "per_class is 1.5"),
+        (
+            {"where": torch.zeros(3, dtype=torch.bool)},
+            r"where is torch.bool of shape \[3\]",
+        ),
+        ({"where": torch.zeros(108)}, "where is torch.float32 of shape"),
     ],
 )
 def test_draws_that_cannot_be_are_refused(data, how, said):

@@ -26,7 +26,7 @@ from mnemonic.baselines.ssd import importance
 from mnemonic.baselines.svd import MAX_COLUMNS, layer_inputs, projection
 from mnemonic.baselines.zero_shot import Generator, attention_maps
 from mnemonic.data.splits import ArraySplit
-from mnemonic.networks import last_layer
+from mnemonic.networks import last_layer, watched
 from mnemonic.storage import generator_for
 
 
@@ -1110,6 +1110,22 @@ def never_negative_at_zero():
 def test_networks_without_a_linear_last_layer_are_refused(end):
     with pytest.raises(ValueError, match="not the output of a linear layer"):
         last_layer(nn.Sequential(*end), (1, 6, 6))
+
+
+def test_who_watches_layers_sees_both_sides_and_leaves():
+    net, x, seen = convolutional(), torch.rand(2, 1, 6, 6), []
+    layers = {"ReLU": net[1], "last": net[4]}
+    with watched(layers, lambda *sight: seen.append(sight)):
+        logits = net(x)
+    (relu, given, shown), (last, features, answers) = seen
+    assert (relu, last) == ("ReLU", "last")
+    assert torch.equal(given[0], net[0](x))
+    assert torch.equal(shown, given[0].relu())
+    assert torch.equal(net[4](features[0]), answers)
+    assert answers is logits  # gradients flow
+    with pytest.raises(RuntimeError), watched(layers, lambda *sight: None):
+        net(x[..., :1])
+    assert not any(layer._forward_hooks for layer in net.modules())
 
 
 # Learning rates
