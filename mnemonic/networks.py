@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -198,3 +198,30 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done what it was given, so that a clock tells truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def watched(
+    layers: dict[str, nn.Module], see: Callable[[str, tuple, object], None]
+) -> Iterator[None]:
+    """Look at what goes into layers and comes out of them while a network runs.
+
+    Args:
+        layers: By name, as in ``model.named_modules()``.
+        see: Called as ``see(name, inputs, output)`` whenever a layer has run, with what
+            its forward was given by position. Gradients flow through both.
+
+    Yields:
+        Nothing; afterwards nobody looks.
+    """
+    handles = [
+        layer.register_forward_hook(
+            lambda _, inputs, output, name=name: see(name, inputs, output)
+        )
+        for name, layer in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -2,7 +2,8 @@
 
 The loop is Algorithm 1 of Yamashita et al. 2024: stochastic gradient descent on the
 cross-entropy, where each image gives way to the code of its class with probability
-t_mix. Lightning Fabric takes care of device, precision and processes.
+t_mix. Lightning Fabric takes care of device, precision and processes. What trains by
+another loss, or changes weights after each step, says so and uses the same loop.
 
 Example:
     >>> from mnemonic.models import build_model
@@ -18,12 +19,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning.fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -38,6 +39,9 @@ from mnemonic.networks import (
     seeded,
 )
 from mnemonic.storage import generator_for
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,13 @@ class History:
     seconds: float
 
 
+def summed_cross_entropy(
+    model: nn.Module, inputs: Tensor, labels: Tensor, epoch: int
+) -> Tensor:
+    """Cross-entropy summed over images ``[N, C, H, W]``, in nats."""
+    return functional.cross_entropy(model(inputs), labels, reduction="sum")
+
+
 def train(
     model: nn.Module,
     data: ImageData,
@@ -103,6 +114,8 @@ def train(
     recipe: Recipe | None = None,
     codes: MnemonicCodes | None = None,
     t_mix: float = 0.0,
+    loss: Callable[..., Tensor] = summed_cross_entropy,
+    after_step: Callable[[nn.Module], None] | None = None,
     seed: int = 0,
     fabric: Fabric | None = None,
     progress: bool = True,
@@ -115,7 +128,12 @@ def train(
         recipe: Epochs, batch size and optimiser; the paper's for MNIST by default.
         codes: Mnemonic codes, one per class; required if ``t_mix`` is above 0.
         t_mix: Probability in [0, 1] that an image gives way to its class's code.
-        seed: Of the order, the augmentation and the substitution.
+        loss: What to go down, ``loss(model, inputs, labels, epoch)``: a scalar, summed
+            over the images given, since processes share a batch; divided by the
+            number of images in the batch here. Epochs count from 0.
+        after_step: Called with the network after each step, to change its weights.
+        seed: Of the order, the augmentation and the substitution; what ``loss`` draws
+            from torch's global generator follows it too.
         fabric: Where and how to compute; one device, the best there is, by default.
             One with several processes is launched by the caller; each takes its share
             of every batch, and the steps are those of one process (dropout, and
@@ -130,7 +148,10 @@ def train(
             not finite.
     """
     recipe, t_mix, seed = checked_arguments(model, data, recipe, codes, t_mix, seed)
-    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    if fabric is None:
+        from lightning.fabric import Fabric  # here, since it takes seconds to import
+
+        fabric = Fabric(accelerator="auto", devices=1)
     device = fabric.device
     home = device_of(model)
     check_outputs(model, torch.zeros(2, *data.input_shape, device=home), data.n_classes)
@@ -141,42 +162,39 @@ def train(
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
-        fused=True,  # one kernel a step: a third less time for the MLP on a CPU
+        # One kernel a step: a third less time for the MLP on a CPU. It fails where a
+        # weight has its first gradient later than others, as another loss may have it.
+        fused=loss is summed_cross_entropy,
     )
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     generator = generator_for("training", seed, device)
+    how = {"device": device, "generator": generator, "augment": True}
     steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
     started, losses, step = time.perf_counter(), [], 0
     wrapped.train()
     with seeded(seed):  # dropout and the like draw from the global generator
         shown = progress and fabric.is_global_zero
         epochs = tqdm(range(recipe.epochs), desc="training", disable=not shown)
-        for _ in epochs:
+        for epoch in epochs:
             total = torch.zeros((), device=device)
             for inputs, labels in data.batches(
-                data.train,
-                batch_size=recipe.batch_size,
-                device=device,
-                generator=generator,
-                augment=True,
+                data.train, batch_size=recipe.batch_size, **how
             ):
                 if t_mix > 0:
                     inputs = codes.substitute(inputs, labels, t_mix, generator)
                 # Every process draws the same batch and computes on a part of it. The
                 # mean over processes of these losses is the mean over the batch.
                 share = slice(fabric.global_rank, None, fabric.world_size)
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.rate_at(step / steps)
-                logits = wrapped(inputs[share])
-                loss = fabric.world_size * (
-                    functional.cross_entropy(logits, labels[share], reduction="sum")
-                    / len(labels)
-                )
-                check_loss(model, loss)
+                optimizer.param_groups[0]["lr"] = recipe.rate_at(step / steps)
+                summed = loss(wrapped, inputs[share], labels[share], epoch)
+                mean = fabric.world_size * (summed / len(labels))
+                check_loss(model, mean)
                 wrapped_optimizer.zero_grad()
-                fabric.backward(loss)
+                fabric.backward(mean)
                 wrapped_optimizer.step()
-                total += loss.detach() * len(labels)
+                if after_step is not None:
+                    after_step(model)
+                total += mean.detach() * len(labels)
                 step += 1
             losses.append(
                 float(fabric.all_reduce(total, reduce_op="mean")) / len(data.train)

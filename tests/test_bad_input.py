@@ -345,10 +345,12 @@ FUNCTIONS = {
 LEFT_OUT = {
     "Access.fresh": "hands its seed to the caller's own function",
     "Access.first_weights": "takes nothing",
+    "Access.forgets": "asked by METHODS",
     "Access.how_to_train": "takes nothing",
     "Access.only": "asked by METHODS",
     "Access.recounted": "takes nothing",
     "Access.the_codes": "takes nothing",
+    "Access.trained": "asked by METHODS",
     "FisherError": "a result",
     "Forgotten": "a result",
     "History": "a result",

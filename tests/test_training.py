@@ -46,6 +46,66 @@ def test_the_loop_is_plain_sgd(data):
     assert history.losses == pytest.approx(losses, rel=1e-5)
 
 
+def test_another_loss_is_a_sum_over_images(data):
+    """The squared error to one-hot targets, by hand; the last batch is a small one."""
+    recipe = mn.Recipe(epochs=2, batch_size=100, momentum=0.0, weight_decay=0.0)
+    model, by_hand = (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)) for _ in range(2))
+    by_hand.load_state_dict(model.state_dict())
+    seen = []
+
+    def loss(network, inputs, labels, epoch):
+        seen.append((inputs, labels, epoch))
+        targets = nn.functional.one_hot(labels, 3)
+        return (network(inputs) - targets).square().sum()
+
+    history = mn.train(model, data, recipe=recipe, loss=loss, progress=False)
+    assert [epoch for _, _, epoch in seen] == [0, 0, 1, 1]
+    assert [len(x) for x, _, _ in seen] == [100, 8] * 2
+    totals = [0.0, 0.0]
+    for x, y, epoch in seen:
+        errors = by_hand(x) - nn.functional.one_hot(y, 3)
+        totals[epoch] += errors.square().sum().item()
+        with torch.no_grad():
+            by_hand[1].weight -= 0.01 * 2 * errors.T @ x.flatten(1) / len(x)
+            by_hand[1].bias -= 0.01 * 2 * errors.sum(0) / len(x)
+    assert torch.allclose(weights(model), weights(by_hand), atol=1e-5)
+    assert history.losses == pytest.approx([t / 108 for t in totals], rel=1e-4)
+
+
+def test_weights_may_join_later_under_another_loss(data):
+    """A weight without a gradient stays, and decays from its first one on."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    bias, states = model[1].bias.detach().clone(), []
+
+    def loss(network, inputs, labels, epoch):
+        states.append(torch.equal(model[1].bias, bias))
+        logits = network(inputs) if epoch else inputs.flatten(1) @ model[1].weight.T
+        return nn.functional.cross_entropy(logits, labels, reduction="sum")
+
+    recipe = mn.Recipe(epochs=3, batch_size=1000)
+    mn.train(model, data, recipe=recipe, loss=loss, progress=False)
+    assert states == [True, True, False]
+
+
+def test_what_comes_after_each_step_may_change_the_weights(data):
+    model, given = mn.build_model("mlp", data, seed=0), []
+
+    def clip(network):
+        given.append(network)
+        with torch.no_grad():
+            for p in network.parameters():
+                p.clamp_(-0.01, 0.01)
+
+    mn.train(model, data, recipe=QUICK, after_step=clip, progress=False)
+    assert len(given) == 3 * math.ceil(108 / 16)
+    assert all(network is model for network in given)
+    assert weights(model).abs().max() <= 0.01
+
+
+def test_the_training_engine_is_imported_when_first_used():
+    assert not hasattr(mn.training, "Fabric")
+
+
 def test_t_mix_of_one_shows_codes_only(data, codes):
     class Seen(nn.Module):
         def __init__(self):

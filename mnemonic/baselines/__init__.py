@@ -10,32 +10,14 @@ Example:
     100.0
 """
 
-from mnemonic.baselines import (  # noqa: F401 - each enters itself into METHODS
-    bad_teacher,
-    boundary,
-    controls,
-    delete,
-    erm_ktp,
-    fastmu,
-    finetune,
-    l1_sparse,
-    lipschitz,
-    lwsf,
-    mnemonic_code,
-    neggrad,
-    ntk,
-    random_label,
-    retrain,
-    salun,
-    scrub,
-    sfdn,
-    sisa,
-    ssd,
-    svd,
-    zero_shot,
-)
+import importlib
+import pkgutil
+
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import Counts
 from mnemonic.baselines.method import METHODS, Method, Unlearned
 
 __all__ = ["METHODS", "Access", "Counts", "Method", "Unlearned"]
+
+for _found in pkgutil.iter_modules(__path__):  # each method enters itself into METHODS
+    importlib.import_module(f"{__name__}.{_found.name}")

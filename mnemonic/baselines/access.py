@@ -28,13 +28,11 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.counting import KINDS, Counts, Kind
 from mnemonic.baselines.handed import Handed
-from mnemonic.checks import checked_number, described
+from mnemonic.checks import checked_classes, checked_number, described
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data.arrays import ImageData, checked_classes, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import generator_for
-from mnemonic.training import Recipe
-
-_FIELDS = ("name", "class_names", "mean", "std", "augmentation")
+from mnemonic.training import Recipe, train
 
 
 @dataclass(eq=False)
@@ -53,6 +51,9 @@ class Access:
             them.
         may_read: Kinds that can be had.
         counts: What was read and computed so far.
+        seed: Of drawn images and fresh networks; a method's call sets it.
+        generator: Of all else that is random in a method, on the network's device; its
+            call makes it.
 
     A ``ValueError`` says what of data, classes or codes does not fit.
     """
@@ -66,19 +67,28 @@ class Access:
     built_with: int | None = None
     may_read: frozenset[str] = frozenset(KINDS)
     counts: Counts = field(default_factory=Counts)
-    _had: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    seed: int = 0
+    generator: torch.Generator | None = None
+    _had: Tensor | None = field(default=None, repr=False)  # [N], images handed over
     _whole: ImageData | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        n_classes = checked_data(self.data).n_classes
-        self.classes = checked_classes(self.classes, n_classes)
+        self.classes = checked_classes(self.classes, checked_data(self.data).n_classes)
         if self.codes is not None:
             checked_codes(self.codes)
+        if self._whole is None:
+            self._whole = self.data
+        if self._had is None:
+            self._had = torch.zeros(len(self._whole.train), dtype=torch.bool)
 
     @property
     def n_classes(self) -> int:
         """``K``."""
         return self.data.n_classes
+
+    def forgets(self, labels: Tensor) -> Tensor:
+        """Whether each of some labels ``[N]`` is that of a forget class."""
+        return torch.isin(labels, torch.tensor(self.classes, device=labels.device))
 
     def only(self, kinds: Sequence[str] | set[str]) -> Access:
         """Narrower access, with the same counts.
@@ -90,18 +100,12 @@ class Access:
             The access that a method with these needs is given, never to more than
             this one.
         """
-        nothing = self.data.train.take(torch.zeros(0, dtype=torch.int64))
-        described = replace(self.data, train=nothing, validation=nothing, test=nothing)
-        return replace(
-            self,
-            data=described,
-            may_read=self.may_read & frozenset(kinds),
-            _whole=self._whole or self.data,
-        )
+        data, may_read = _without_images(self.data), self.may_read & frozenset(kinds)
+        return replace(self, data=data, may_read=may_read)
 
     def recounted(self) -> Access:
         """The same access with counts of its own."""
-        return replace(self, counts=Counts(), _had={})
+        return replace(self, counts=Counts(), _had=None)
 
     def images(
         self,
@@ -109,7 +113,7 @@ class Access:
         per_class: int | None = None,
         share: float = 1.0,
         where: Tensor | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> Handed:
         """Training images of some kinds.
 
@@ -118,7 +122,7 @@ class Access:
             per_class: At most so many of each class, drawn at random.
             share: Of the remaining ones, drawn at random; in (0, 1].
             where: Mask ``[N]`` over all training images.
-            seed: Of the draw.
+            seed: Of the draw; the method's by default.
 
         Returns:
             Data whose ``train`` split holds these images and nothing else.
@@ -130,12 +134,9 @@ class Access:
             "share", share, lambda s: 0 < s <= 1, "a number above 0 and up to 1"
         )
         if per_class is not None:
+            allowed = "an integer of 1 or more"
             per_class = checked_number(
-                "per_class",
-                per_class,
-                lambda n: n >= 1,
-                "an integer of 1 or more",
-                whole=True,
+                "per_class", per_class, lambda n: n >= 1, allowed, whole=True
             )
         for kind in kinds:
             if kind not in ("forget", "remaining"):
@@ -144,60 +145,44 @@ class Access:
                     "'remaining', and for codes by the_codes()"
                 )
             self._allowed(kind)
-        everything = self._whole or self.data
-        labels = everything.train.labels.cpu()
-        if where is not None and (
-            not isinstance(where, Tensor)
-            or where.shape != labels.shape
-            or where.dtype != torch.bool
-            or where.is_meta
-        ):
-            raise ValueError(
-                f"where is {described(where)}; give a mask "
-                f"of shape [{len(labels)}] and torch.bool, one entry a training image"
-            )
-        forgets = torch.isin(labels, torch.tensor(self.classes))
-        chosen = torch.zeros(len(labels), dtype=torch.bool)
-        for kind in kinds:
-            chosen |= forgets if kind == "forget" else ~forgets
+        labels = self._whole.train.labels.cpu()
+        forgets = self.forgets(labels)
+        members = {"forget": forgets, "remaining": ~forgets}
+        chosen = torch.stack([members[kind] for kind in kinds]).any(0)
         if where is not None:
+            if described(where) != described(chosen):
+                raise ValueError(
+                    f"where is {described(where)}; give a mask, {described(chosen)}"
+                )
             chosen &= where.cpu()
-        order = torch.randperm(len(labels), generator=generator_for("draw", seed))
+        generator = generator_for("draw", self.seed if seed is None else seed)
+        order = torch.randperm(len(labels), generator=generator)
         order = order[chosen[order]]
         if per_class is not None:
             of_class = [order[labels[order] == c] for c in range(self.n_classes)]
-            order = torch.cat([members[:per_class] for members in of_class])
+            order = torch.cat([some[:per_class] for some in of_class])
         rest = order[~forgets[order]]
         rest = rest[: math.ceil(share * len(rest))]
         order = torch.cat([order[forgets[order]], rest]).sort().values
-        for kind, member in (("forget", forgets), ("remaining", ~forgets)):
-            had = self._had.setdefault(kind, torch.zeros(len(labels), dtype=torch.bool))
-            had[order[member[order]]] = True
-            self.counts.images[kind] = int(had.sum())
-        nothing = everything.train.take(torch.zeros(0, dtype=torch.int64))
-        whole = {name: getattr(everything, name) for name in _FIELDS}
-        whole |= {"train": everything.train.take(order)}
-        whole |= {"validation": nothing, "test": nothing}
-        return Handed(**whole, classes=self.classes, counts=self.counts)
+        self._had[order] = True
+        for kind, member in members.items():
+            self.counts.images[kind] = int((self._had & member).sum())
+        parts = {"train": self._whole.train.take(order)}
+        parts |= {"classes": self.classes, "counts": self.counts}
+        return Handed(**vars(_without_images(self._whole)) | parts)
 
     def the_codes(self) -> MnemonicCodes:
         """The codes; counted once.
 
         Returns:
-            One code a class.
-
-        Raises:
-            ValueError: If there are none.
+            One code a class; a ``ValueError`` says that there are none.
         """
         self._allowed("codes")
-        if self.codes is None:
-            raise ValueError(
-                "this method forgets by the codes that the network was trained with; "
-                "give them: Access(..., codes=codes)"
-            )
-        self.counts.images["codes"] = len(self.codes.images)
-        self.counts.visits["codes"] += len(self.codes.images)
-        return self.codes
+        why = "forgets by the codes that the network was trained with; give them"
+        codes = self._given("codes", why, "codes")
+        self.counts.images["codes"] = len(codes.images)
+        self.counts.visits["codes"] += len(codes.images)
+        return codes
 
     def fresh(self, seed: int) -> nn.Module:
         """A network of this kind with fresh weights.
@@ -206,49 +191,38 @@ class Access:
             seed: Of the weights.
 
         Returns:
-            What ``build`` gives.
-
-        Raises:
-            ValueError: If there is no ``build``.
+            What ``build`` gives; a ``ValueError`` says that there is none.
         """
-        if self.build is None:
-            raise ValueError(
-                "this method starts a network from fresh weights; say how one is "
-                "built: Access(..., build=lambda seed: mn.build_model(name, data, "
-                "seed=seed))"
-            )
-        return self.build(seed)
+        why = "starts a network from fresh weights; say how one is built"
+        how = "lambda seed: mn.build_model(name, data, seed=seed)"
+        return self._given("build", why, how)(seed)
 
     def first_weights(self) -> nn.Module:
-        """The network as it was before training.
-
-        Returns:
-            What ``build`` gives for the seed of the network.
-
-        Raises:
-            ValueError: If that seed is not known.
-        """
-        if self.built_with is None:
-            raise ValueError(
-                "this method goes back to the weights before training; say the seed "
-                "they were built with: Access(..., built_with=seed)"
-            )
-        return self.fresh(self.built_with)
+        """The network before training; a ``ValueError`` if its seed is not known."""
+        why = "goes back to the weights before training; say the seed of these"
+        return self.fresh(self._given("built_with", why, "seed"))
 
     def how_to_train(self) -> Recipe:
-        """The recipe of the network.
+        """The recipe of the network; a ``ValueError`` if there is none."""
+        return self._given("recipe", "trains; say how", "mn.Recipe(...)")
+
+    def trained(
+        self, network: nn.Module, images: Handed, seed: int, **how: object
+    ) -> nn.Module:
+        """Train a network by the recipe.
+
+        Args:
+            network: Trained in place.
+            images: All that it sees.
+            seed: Of the training.
+            how: Codes, a loss, or what else ``mnemonic.training.train`` takes.
 
         Returns:
-            What the access was given.
-
-        Raises:
-            ValueError: If there is none.
+            The network in evaluation mode.
         """
-        if self.recipe is None:
-            raise ValueError(
-                "this method trains; say how: Access(..., recipe=mn.Recipe(...))"
-            )
-        return self.recipe
+        recipe = self.how_to_train()
+        train(network, images, recipe=recipe, seed=seed, progress=False, **how)
+        return network
 
     def _allowed(self, kind: str) -> None:
         if kind not in self.may_read:
@@ -257,3 +231,14 @@ class Access:
                 f"{' and '.join(sorted(self.may_read)) or 'nothing'} and asks for "
                 f"{kind}; add it to what the method declares"
             )
+
+    def _given(self, name: str, why: str, how: str) -> object:
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"this method {why}: Access(..., {name}={how})")
+        return value
+
+
+def _without_images(data: ImageData) -> ImageData:
+    nothing = data.train.take(torch.zeros(0, dtype=torch.int64))
+    return replace(data, train=nothing, validation=nothing, test=nothing)

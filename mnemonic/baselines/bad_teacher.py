@@ -17,23 +17,22 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.method import descend, method
+from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
     "bad-teacher",
     title="Bad teacher",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("chundawat2023bad",),
     space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 2, 5)},
 )
 def bad_teacher(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     epochs: int = 1,
@@ -41,20 +40,17 @@ def bad_teacher(
     batch_size: int = 256,
 ) -> nn.Module:
     """Learn from a random network what to say of the forget images."""
-    images = access.images("forget", "remaining", share=share, seed=seed)
-    device = device_of(model)
-    generator = generator_for("bad-teacher", seed, device)
+    images = access.images("forget", "remaining", share=share)
     good = copy.deepcopy(model).eval()
-    bad = access.fresh(another(seed, "bad-teacher")).to(device).eval()
-    classes = torch.tensor(access.classes, device=device)
-    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+    bad = access.fresh(another(access.seed, "bad-teacher")).to(device_of(model)).eval()
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        forgets = torch.isin(labels, classes)[:, None]
+        forgets = access.forgets(labels)[:, None]
         with torch.no_grad():
             teacher = torch.where(forgets, bad(inputs), good(inputs))
         return kl(teacher, model(inputs)).mean()
 
-    for _ in range(epochs):
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+    batches = images.shuffled(batch_size, access.generator, epochs)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+    descend(loss, batches, optimizer)
     return model

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.handed import Handed
-from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
-from mnemonic.storage import generator_for
 
 SPACE = {
     "learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2),
@@ -47,14 +47,13 @@ def nearest_wrong(
 @method(
     "boundary-shrink",
     title="Boundary shrink",
-    reads=("forget",),
+    reads={"forget"},
     cites=("chen2023boundary",),
     space=SPACE,
 )
 def boundary_shrink(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-5,
     epochs: int = 10,
@@ -63,11 +62,8 @@ def boundary_shrink(
 ) -> nn.Module:
     """Give each forget image to the class across its nearest boundary."""
     images = access.images("forget")
-    device = device_of(model)
-    generator = generator_for("boundary-shrink", seed, device)
     answers = nearest_wrong(model.eval(), images, bound, batch_size)
-    wrong = ~torch.isin(answers, torch.tensor(access.classes, device=device))
-    optimizer = sgd(model.train(), learning_rate, weight_decay=0.0)
+    wrong = ~access.forgets(answers)
 
     def loss(inputs: Tensor, positions: Tensor) -> Tensor:
         each = functional.cross_entropy(
@@ -76,22 +72,21 @@ def boundary_shrink(
         used = wrong[positions]
         return (each * used).sum() / used.sum().clamp_min(1)
 
-    for _ in range(epochs):
-        descend(loss, images.numbered().shuffled(batch_size, generator), optimizer)
+    batches = images.numbered().shuffled(batch_size, access.generator, epochs)
+    descend(loss, batches, sgd(model.train(), learning_rate, weight_decay=0.0))
     return model
 
 
 @method(
     "boundary-expand",
     title="Boundary expand",
-    reads=("forget",),
+    reads={"forget"},
     cites=("chen2023boundary",),
     space=SPACE,
 )
 def boundary_expand(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-5,
     epochs: int = 10,
@@ -99,37 +94,17 @@ def boundary_expand(
 ) -> nn.Module:
     """Give all forget images to a new class, then cut its output off."""
     images = access.images("forget")
-    device = device_of(model)
-    generator = generator_for("boundary-expand", seed, device)
-    name, layer = last_layer(model, access.data.input_shape)
-    k = access.n_classes
-    wider = resized(layer, k + 1)
-    spread = 1 / math.sqrt(layer.in_features)  # as a fresh linear layer is drawn
-    with torch.no_grad():
-        for new in (wider.weight[k:], wider.bias[k:] if layer.bias is not None else ()):
-            if len(new):
-                new.uniform_(-spread, spread, generator=generator)
-    model.set_submodule(name, wider)
-    optimizer = sgd(model.train(), learning_rate, weight_decay=0.0)
-    for _ in range(epochs):
-        descend(
-            lambda x, y: functional.cross_entropy(model(x), torch.full_like(y, k)),
-            images.shuffled(batch_size, generator),
-            optimizer,
-        )
-    model.set_submodule(name, resized(wider, k))
+    _, layer = last_layer(model, access.data.input_shape)
+    k, spread = access.n_classes, 1 / math.sqrt(layer.in_features)  # as of fresh layers
+    for name, rows in list(layer.named_parameters()):
+        new = torch.empty_like(rows[:1])
+        new.uniform_(-spread, spread, generator=access.generator)
+        setattr(layer, name, nn.Parameter(torch.cat([rows.detach(), new])))
+    descend(
+        lambda x, y: functional.cross_entropy(model(x), torch.full_like(y, k)),
+        images.shuffled(batch_size, access.generator, epochs),
+        sgd(model.train(), learning_rate, weight_decay=0.0),
+    )
+    for name, rows in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(rows[:k].detach().clone()))
     return model
-
-
-def resized(layer: nn.Linear, rows: int) -> nn.Linear:
-    """A copy of ``layer`` with its first ``rows`` outputs, or with rows of 0 added."""
-    new = nn.Linear(
-        layer.in_features, rows, bias=layer.bias is not None,
-        device=layer.weight.device, dtype=layer.weight.dtype,
-    )  # fmt: skip
-    n = min(rows, layer.out_features)
-    with torch.no_grad():
-        for to, start in zip(new.parameters(), layer.parameters(), strict=True):
-            to.zero_()
-            to[:n] = start[:n]
-    return new

@@ -16,20 +16,19 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.baselines.mnemonic_code import prepared, quietly_forget
-from mnemonic.networks import device_of, last_layer
-from mnemonic.storage import generator_for
+from mnemonic.networks import last_layer
 
 NEVER = -1e4  # a bias that no logit of the others falls below
 
 
 @method("original", title="original")
-def original(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def original(model: nn.Module, access: Access) -> nn.Module:
     """The network as it was."""
     return model
 
 
 @method("row-zeroing", title="row zeroing")
-def row_zeroing(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def row_zeroing(model: nn.Module, access: Access) -> nn.Module:
     """Switch the outputs of the forget classes off."""
     _, layer = last_layer(model, access.data.input_shape)
     with torch.no_grad():
@@ -43,18 +42,15 @@ def row_zeroing(model: nn.Module, access: Access, seed: int) -> nn.Module:
 @method(
     "random-noise",
     title="random noise",
-    reads=("codes",),
+    reads={"codes"},
     preparation=prepared,
     codes="uniform",
 )
-def random_noise(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def random_noise(model: nn.Module, access: Access) -> nn.Module:
     """A random step, in each parameter tensor as long as that of the codes."""
     forgot = quietly_forget(model, access.the_codes(), access.classes).model
-    generator = generator_for("random-noise", seed, device_of(model))
     with torch.no_grad():
         for w, new in zip(model.parameters(), forgot.parameters(), strict=True):
-            noise = torch.randn(
-                w.shape, generator=generator, device=w.device, dtype=w.dtype
-            )
+            noise = torch.empty_like(w).normal_(generator=access.generator)
             w += noise * (new - w).norm() / noise.norm()
     return model

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -86,17 +87,12 @@ def counted(counts: Counts) -> Iterator[None]:
 
 def _watch(activations: list[Tensor], n_samples: int, counts: Counts) -> None:
     """Count ``n_samples`` for each backward pass that reaches any activation."""
-    arrived = dict.fromkeys(range(len(activations)), 0)
-    passes = [0]
+    arrived = [0] * len(activations)
 
-    def hook(which: int) -> Callable[[Tensor], None]:
-        def arrive(gradient: Tensor) -> None:
-            arrived[which] += 1
-            if arrived[which] > passes[0]:
-                passes[0] = arrived[which]
-                counts.backward_passes += n_samples
-
-        return arrive
+    def arrive(which: int, gradient: Tensor) -> None:
+        if arrived[which] == max(arrived):
+            counts.backward_passes += n_samples
+        arrived[which] += 1
 
     for which, activation in enumerate(activations):
-        activation.register_hook(hook(which))
+        activation.register_hook(partial(arrive, which))

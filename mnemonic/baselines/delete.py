@@ -15,22 +15,20 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 
 
 @method(
     "delete",
     title="DELETE",
-    reads=("forget",),
+    reads={"forget"},
     cites=("zhou2025delete",),
     space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (5, 10)},
 )
 def delete(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-3,
     epochs: int = 10,
@@ -38,9 +36,7 @@ def delete(
 ) -> nn.Module:
     """Learn the network's own second choice on the forget images."""
     images = access.images("forget")
-    generator = generator_for("delete", seed, device_of(model))
     first = copy.deepcopy(model).eval()
-    optimizer = sgd(model.train(), learning_rate)
 
     def loss(inputs: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():
@@ -48,6 +44,6 @@ def delete(
             aim[:, list(access.classes)] = -torch.inf
         return kl(aim, model(inputs)).mean()
 
-    for _ in range(epochs):
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+    batches = images.shuffled(batch_size, access.generator, epochs)
+    descend(loss, batches, sgd(model.train(), learning_rate))
     return model

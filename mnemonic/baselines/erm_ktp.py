@@ -21,17 +21,15 @@ student has nothing to learn. Epochs are counted from 0.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method, sgd
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
-from mnemonic.networks import device_of, last_layer
-from mnemonic.storage import generator_for
+from mnemonic.networks import device_of, last_layer, watched
 
 MASK_RATE = 0.1
 
@@ -53,13 +51,8 @@ class Masked(nn.Module):
 
     def masked(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Logits ``[N, K]`` of features times the mask's column of the true class."""
-        handle = self.network.get_submodule(self.last).register_forward_pre_hook(
-            lambda _, features: (features[0] * self.mask.T[labels],)
-        )
-        try:
-            return self(inputs)
-        finally:
-            handle.remove()
+        _, given = features(self.network, self.last, inputs)
+        return self.network.get_submodule(self.last)(given * self.mask.T[labels])
 
     def penalty(self) -> Tensor:
         """Sparse columns that do not overlap."""
@@ -76,79 +69,51 @@ class Masked(nn.Module):
 
 def prepared(access: Access, seed: int) -> nn.Module:
     """Train a network with its mask."""
-    recipe, network = access.how_to_train(), access.fresh(seed)
-    if torch.cuda.is_available():
-        network.cuda()
-    device = device_of(network)
+    network = access.fresh(seed)
     name, layer = last_layer(network, access.data.input_shape)
-    model = Masked(network, name, layer.in_features, access.n_classes).to(device)
+    model = Masked(network, name, layer.in_features, access.n_classes)
+    pace = MASK_RATE / access.how_to_train().learning_rate
+    start = model.mask  # of each step
+
+    def loss(_: nn.Module, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        nonlocal start
+        start = model.mask.detach().clone()
+        if epoch % 3 != 2:
+            return functional.cross_entropy(model(inputs), labels, reduction="sum")
+        outputs = model.masked(inputs, labels)
+        mean = functional.cross_entropy(outputs, labels) + 1e-3 * model.penalty()
+        return mean * len(inputs)
+
+    @torch.no_grad()
+    def mask_alone(_: nn.Module) -> None:
+        """Lengthen the step of the mask from the recipe's rate to its own, and clip."""
+        model.mask.copy_(start + pace * (model.mask - start))
+        model.clip()
+
     images = access.images("forget", "remaining")
-    generator = generator_for("erm-ktp-training", seed, device)
-    optimizer = sgd(
-        model.train().network,
-        recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-    optimizer.add_param_group({"params": [model.mask]})
-    steps = recipe.epochs * math.ceil(len(images.train) / recipe.batch_size)
-    step = 0
-    for epoch in range(recipe.epochs):
-        for inputs, labels in images.shuffled(recipe.batch_size, generator):
-            if epoch % 3 == 2:
-                outputs = model.masked(inputs, labels)
-                extra = 1e-3 * model.penalty()
-            else:
-                outputs, extra = model(inputs), 0.0
-            rate = recipe.rate_at(step / steps)
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.param_groups[1]["lr"] = MASK_RATE * rate / recipe.learning_rate
-            optimizer.zero_grad()
-            (functional.cross_entropy(outputs, labels) + extra).backward()
-            optimizer.step()
-            model.clip()
-            step += 1
-    return model
+    return access.trained(model, images, seed, loss=loss, after_step=mask_alone)
 
 
-class Features:
-    """What enters the last layer, and the feature map it is the mean of, if any."""
+def features(network: nn.Module, last: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The last feature map, and what enters the last layer; twice that without one."""
+    seen = {}
 
-    def __init__(self, network: nn.Module, last: str):
-        self.pooled = self.map = None
-        self.handles = [
-            layer.register_forward_hook(self._catch_map)
-            for layer in network.modules()
-            if not list(layer.children())
-        ]
-        self.handles.append(
-            network.get_submodule(last).register_forward_pre_hook(self._catch_pooled)
-        )
+    def see(name: str, given: tuple, output: object) -> None:
+        if name == last:
+            seen["pooled"] = given[0]
+        elif isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
+            seen["map"] = output
 
-    def _catch_map(self, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
-            self.map = output
-
-    def _catch_pooled(self, layer: nn.Module, inputs: tuple) -> None:
-        self.pooled = inputs[0]
-
-    def of(self, network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The map (or the pooled features again), and the pooled features."""
-        self.map = None
+    leaves = {n: m for n, m in network.named_modules() if not list(m.children())}
+    with watched(leaves, see):
         network(inputs)
-        whole = self.pooled if self.map is None else self.map
-        return whole, self.pooled
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self.handles:
-            handle.remove()
+    return seen.get("map", seen["pooled"]), seen["pooled"]
 
 
 @method(
     "erm-ktp",
     title="ERM-KTP",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("lin2023ermktp",),
     space={
         "learning_rate": (0.1, 0.3, 1.0, 3.0),
@@ -160,7 +125,6 @@ class Features:
 def erm_ktp(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.1,
     epochs: int = 20,
@@ -175,31 +139,24 @@ def erm_ktp(
     device, classes = device_of(model), list(access.classes)
     gate = (model.mask[:, classes] <= 0).all(1).float()  # [D]
     teacher = model.network.eval()
-    student = access.fresh(another(seed, "erm-ktp")).to(device)
+    student = access.fresh(another(access.seed, "erm-ktp")).to(device)
     old, new = (n.get_submodule(model.last) for n in (teacher, student))
-    with torch.no_grad():
-        for to, start in zip(new.parameters(), old.parameters(), strict=True):
-            to.copy_(start)
-            to[classes] = 0
-        new.weight *= gate
-    new.requires_grad_(False)
+    new.load_state_dict(old.state_dict())
+    for p in new.requires_grad_(False).parameters():
+        p[classes] = 0
+    new.weight *= gate
     images = access.images("remaining")
-    generator = generator_for("erm-ktp", seed, device)
-    below = [p for p in student.train().parameters() if p.requires_grad]
-    optimizer = sgd(below, learning_rate, weight_decay=0.0)
+    optimizer = sgd(student.train(), learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [10, 20])
-    taps = Features(teacher, model.last), Features(student, model.last)
 
     def loss(inputs: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():
-            aim, pooled = taps[0].of(teacher, inputs)
-        made, made_pooled = taps[1].of(student, inputs)
+            aim, pooled = features(teacher, model.last, inputs)
+        made, made_pooled = features(student, model.last, inputs)
         whole = functional.mse_loss(made, aim)
         return whole + functional.mse_loss(made_pooled, pooled * gate)
 
     for _ in range(epochs):
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+        descend(loss, images.shuffled(batch_size, access.generator), optimizer)
         schedule.step()
-    for tap in taps:
-        tap.remove()
     return student.requires_grad_(True)

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.method import method
 
 
 def hostile_noise(
@@ -53,13 +52,11 @@ def hostile_noise(
     z.requires_grad_(True)
     optimizer = torch.optim.Adam([z], lr=0.1)
     labels = torch.full((shape[0],), c, device=z.device)
+    sign = 1 if toward else -1
     for _ in range(steps):
         fit = functional.cross_entropy(model(z), labels)
         size = z.square().sum((1, 2, 3)).mean()
-        (gradient,) = torch.autograd.grad(
-            (fit if toward else -fit) + norm_weight * size, z
-        )
-        z.grad = gradient
+        (z.grad,) = torch.autograd.grad(sign * fit + norm_weight * size, z)
         optimizer.step()
     return z.detach()
 
@@ -67,7 +64,7 @@ def hostile_noise(
 @method(
     "fastmu",
     title="FastMU",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("tarun2023fast",),
     space={
         "impair_rate": (0.0003, 0.001, 0.003, 0.01, 0.02),
@@ -77,7 +74,6 @@ def hostile_noise(
 def fastmu(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     impair_rate: float = 0.02,
     repair_rate: float = 0.01,
@@ -88,15 +84,13 @@ def fastmu(
     batch_size: int = 256,
 ) -> nn.Module:
     """Impair with noise that stands for the class, then repair."""
-    images = access.images("remaining", per_class=per_class, seed=seed)
-    generator = generator_for("fastmu", seed, device_of(model))
-    shape = (n_noise, *access.data.input_shape)
+    images = access.images("remaining", per_class=per_class)
+    generator, shape = access.generator, (n_noise, *access.data.input_shape)
     model.eval()
     noise = torch.cat(
         [hostile_noise(model, c, shape, steps, generator) for c in access.classes]
     )
-    named = torch.tensor(access.classes, device=noise.device)
-    named = named.repeat_interleave(n_noise)
+    named = torch.tensor(access.classes, device=noise.device).repeat_interleave(n_noise)
 
     # A shuffled epoch over both: each batch holds its share of noise.
     n_steps = math.ceil((len(images.train) + copies * len(noise)) / batch_size)

@@ -10,22 +10,20 @@ from torch import nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 
 
 @method(
     "finetune",
     title="Finetune",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("jia2023sparsity",),
     space={"learning_rate": (0.01, 0.03, 0.1, 0.3), "epochs": (5, 10, 20)},
 )
 def finetune(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.01,
     epochs: int = 10,
@@ -33,12 +31,9 @@ def finetune(
 ) -> nn.Module:
     """Descend on the cross-entropy of the remaining images."""
     images = access.images("remaining")
-    generator = generator_for("finetune", seed, device_of(model))
-    optimizer = sgd(model.train(), learning_rate)
-    for _ in range(epochs):
-        descend(
-            lambda x, y: functional.cross_entropy(model(x), y),
-            images.shuffled(batch_size, generator),
-            optimizer,
-        )
+    descend(
+        lambda x, y: functional.cross_entropy(model(x), y),
+        images.shuffled(batch_size, access.generator, epochs),
+        sgd(model.train(), learning_rate),
+    )
     return model

@@ -45,16 +45,12 @@ class Handed(ImageData):
         return replace(self, train=train, by_position=labels)
 
     def shuffled(
-        self, batch_size: int, generator: torch.Generator
+        self, batch_size: int, generator: torch.Generator, epochs: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch: augmented batches in random order, on the generator's device."""
-        return self.batches(
-            self.train,
-            batch_size=batch_size,
-            device=generator.device,
-            generator=generator,
-            augment=True,
-        )
+        """Augmented batches on the generator's device, each epoch in a new order."""
+        how = {"device": generator.device, "generator": generator, "augment": True}
+        for _ in range(epochs):
+            yield from self.batches(self.train, batch_size=batch_size, **how)
 
     def in_order(
         self, batch_size: int, device: torch.device

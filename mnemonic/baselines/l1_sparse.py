@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 
 
 @method(
     "l1-sparse",
     title="ℓ1-sparse",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("jia2023sparsity",),
     space={
         "gamma": (1e-6, 1e-5, 1e-4, 5e-4),
@@ -30,7 +29,6 @@ from mnemonic.storage import generator_for
 def l1_sparse(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     gamma: float = 1e-5,
     learning_rate: float = 0.01,
@@ -39,7 +37,6 @@ def l1_sparse(
 ) -> nn.Module:
     """Finetune while all weights are pulled to 0."""
     images = access.images("remaining")
-    generator = generator_for("l1-sparse", seed, device_of(model))
     optimizer = sgd(model.train(), learning_rate)
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
@@ -48,5 +45,5 @@ def l1_sparse(
 
     for epoch in range(epochs):
         now = gamma * (1 - epoch / epochs)
-        descend(loss, images.shuffled(batch_size, generator), optimizer)
+        descend(loss, images.shuffled(batch_size, access.generator), optimizer)
     return model

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 @method(
     "lipschitz",
     title="JiT",
-    reads=("forget",),
+    reads={"forget"},
     cites=("foster2024jit",),
     space={
         "learning_rate": (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1e-2),
@@ -34,7 +33,6 @@ from mnemonic.storage import generator_for
 def lipschitz(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 3e-4,
     sigma: float = 0.5,
@@ -45,14 +43,14 @@ def lipschitz(
 ) -> nn.Module:
     """Flatten the outputs around the forget images."""
     images = access.images("forget")
-    generator = generator_for("lipschitz", seed, device_of(model))
-    optimizer = torch.optim.SGD(model.eval().parameters(), lr=learning_rate)
 
-    def steepness(inputs: Tensor) -> Tensor:
+    def steepness(inputs: Tensor, _: Tensor) -> Tensor:
         low, high = inputs.min(), inputs.max()
         outputs, total = model(inputs), 0.0
         for _ in range(n_copies):
-            noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
+            noise = torch.randn(
+                inputs.shape, generator=access.generator, device=inputs.device
+            )
             moved = (inputs + sigma * noise).clamp(low, high)
             with torch.no_grad():
                 other = model(moved)
@@ -60,10 +58,8 @@ def lipschitz(
             total = total + (rise / (inputs - moved).flatten(1).norm(dim=1)).sum()
         return total / n_copies
 
-    for _ in range(epochs):
-        for inputs, _ in images.shuffled(batch_size, generator):
-            if not accumulate:
-                optimizer.zero_grad()
-            steepness(inputs).backward()
-            optimizer.step()
+    # gradients that add up are a momentum of 1
+    how = {"momentum": float(accumulate), "weight_decay": 0.0}
+    batches = images.shuffled(batch_size, access.generator, epochs)
+    descend(steepness, batches, sgd(model.eval(), learning_rate, **how))
     return model

@@ -21,7 +21,6 @@ the learning rate are left out.
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,8 @@ from torch.nn import functional
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.method import method, sgd
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.networks import device_of, last_layer, seeded
 from mnemonic.storage import generator_for
@@ -63,43 +63,28 @@ def code_inputs(access: Access, device: torch.device) -> Tensor:
 
 def prepared(access: Access, seed: int) -> nn.Module:
     """Train with a cosine classifier, on images and on their mixtures with codes."""
-    recipe, model = access.how_to_train(), access.fresh(seed)
-    if torch.cuda.is_available():
-        model.cuda()
+    model = access.fresh(seed)
     device = device_of(model)
     name, layer = last_layer(model, access.data.input_shape)
     with seeded(seed):
         rows = CosineLinear(layer.in_features, layer.out_features, bias=False)
     model.set_submodule(name, rows.to(device))
     images, codes = access.images("forget", "remaining"), code_inputs(access, device)
-    generator = generator_for("lwsf-training", seed, device)
-    optimizer = sgd(
-        model.train(),
-        recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-    steps = recipe.epochs * math.ceil(len(images.train) / recipe.batch_size)
-    step = 0
-    for _ in range(recipe.epochs):
-        for inputs, labels in images.shuffled(recipe.batch_size, generator):
-            share = torch.rand(
-                (len(labels), 1, 1, 1), generator=generator, device=device
-            )
-            mixed = share * inputs + (1 - share) * codes[labels]
-            loss = am_softmax(model(inputs), labels) + am_softmax(model(mixed), labels)
-            optimizer.param_groups[0]["lr"] = recipe.rate_at(step / steps)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
-    return model
+    generator = generator_for("lwsf-mixtures", seed)
+
+    def loss(model: nn.Module, x: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        share = torch.rand((len(x), 1, 1, 1), generator=generator).to(x.device)
+        mixed = share * x + (1 - share) * codes.to(x.device)[labels]
+        mean = am_softmax(model(x), labels) + am_softmax(model(mixed), labels)
+        return mean * len(x)
+
+    return access.trained(model, images, seed, loss=loss)
 
 
 @method(
     "lwsf",
     title="LwSF",
-    reads=("codes",),
+    reads={"codes"},
     cites=("shibata2021lwsf",),
     space={
         "learning_rate": (0.003, 0.01, 0.03, 0.1),
@@ -112,7 +97,6 @@ def prepared(access: Access, seed: int) -> nn.Module:
 def lwsf(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.1,
     steps: int = 200,
@@ -124,29 +108,26 @@ def lwsf(
     device = device_of(model)
     codes = code_inputs(access, device)
     labels = torch.arange(access.n_classes, device=device)
-    forgets = torch.isin(labels, torch.tensor(access.classes, device=device))
+    forgets = access.forgets(labels)
     old = copy.deepcopy(model).eval()
     fisher = diagonal_fisher(old, codes[~forgets], labels[~forgets])
-    start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    with torch.no_grad():
-        old_logits = old(codes)
+    old.requires_grad_(False)
+    old_logits = old(codes)
     model.eval()  # K codes are no batch to normalise by
-    optimizer = sgd(model, learning_rate)
-    for _ in range(steps):
+
+    def loss(codes: Tensor, labels: Tensor) -> Tensor:
         logits = model(codes)
         held = kl(old_logits * ~forgets, logits * ~forgets, TEMPERATURE)
         flat = kl(torch.zeros_like(logits), logits * forgets, TEMPERATURE)
         near = sum(
-            (fisher[n] * (p - start[n]).square()).sum()
-            for n, p in model.named_parameters()
-            if n in fisher
+            (f * (model.get_parameter(n) - old.get_parameter(n)).square()).sum()
+            for n, f in fisher.items()
         )
-        loss = (
+        return (
             keep * am_softmax(logits[~forgets], labels[~forgets])
             + push * TEMPERATURE**2 * (held + flat).mean()
             + elastic / 2 * near
         )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+
+    descend(loss, [(codes, labels)] * steps, sgd(model, learning_rate))
     return model

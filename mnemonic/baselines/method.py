@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.counting import KINDS, Counts, counted
+from mnemonic.baselines.counting import Counts, counted
 from mnemonic.checks import checked_seed
 from mnemonic.networks import (
     check_loss,
@@ -29,8 +28,7 @@ from mnemonic.networks import (
     seeded,
     synchronise,
 )
-from mnemonic.storage import source_digest
-from mnemonic.training import train
+from mnemonic.storage import generator_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +54,8 @@ class Method:
 
     Attributes:
         name: Key in ``METHODS``.
+        rule: The function ``(model, access, **settings) -> network``, which may
+            change the network that it is given.
         title: For tables and figures.
         cites: Keys of the bibliography.
         reads: Kinds of training data it reads when it forgets; none is data-free.
@@ -63,38 +63,22 @@ class Method:
         preparation: Training of its own: ``(access, seed) -> network``; else plain
             training by the access's recipe.
         codes: Distribution of the codes it trains with, if it does.
-        rule: The function ``(model, access, seed, **settings) -> network``, which may
-            change the network that it is given.
     """
 
     name: str
-    title: str
-    cites: tuple[str, ...]
-    reads: frozenset[str]
-    space: dict[str, Sequence]
-    preparation: Callable[[Access, int], nn.Module] | None
-    codes: str | None
     rule: Callable[..., nn.Module]
+    title: str
+    cites: tuple[str, ...] = ()
+    reads: Set[str] = frozenset()
+    space: dict[str, Sequence] = field(default_factory=dict)
+    preparation: Callable[[Access, int], nn.Module] | None = None
+    codes: str | None = None
 
     @property
     def defaults(self) -> dict[str, object]:
         """Settings with their values, where none is given."""
         parameters = inspect.signature(self.rule).parameters.values()
         return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
-
-    @property
-    def source(self) -> str:
-        """Digest of the modules of ``baselines`` that the method is made of."""
-        found, open_ends = set(), [self.rule.__module__]
-        while open_ends:
-            name = open_ends.pop()
-            if name not in found:
-                found.add(name)
-                values = vars(sys.modules[name]).values()
-                names = (getattr(value, "__module__", "") or "" for value in values)
-                open_ends += [n for n in names if n.startswith(__package__ + ".")]
-        short = (name.removeprefix("mnemonic.").replace(".", "/") for name in found)
-        return source_digest(*short)
 
     def prepare(self, access: Access, *, seed: int = 0) -> nn.Module:
         """Train a network that this method can make forget, on all classes.
@@ -108,10 +92,8 @@ class Method:
         """
         if self.preparation is not None:
             return self.preparation(access, seed).eval()
-        model = access.fresh(seed)
         whole = access.images("forget", "remaining")
-        train(model, whole, recipe=access.how_to_train(), seed=seed, progress=False)
-        return model
+        return access.trained(access.fresh(seed), whole, seed)
 
     def __call__(
         self, model: nn.Module, access: Access, *, seed: int = 0, **settings: object
@@ -141,20 +123,21 @@ class Method:
         if not isinstance(access, Access):
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
         seed = checked_seed(seed)
-        probe = torch.zeros(2, *access.data.input_shape, device=device_of(model))
-        tried = copy.deepcopy(model)  # whoever watches the network sees nothing
-        check_outputs(tried, probe, access.n_classes)
-        check_trainable(tried)
-        with torch.enable_grad():
-            check_loss(tried, tried.eval()(probe).sum())
-        del tried
-        narrowed = access.recounted().only(self.reads)
         device = device_of(model)
+        probe = torch.zeros(2, *access.data.input_shape, device=device)
+        tried = copy.deepcopy(model)  # whoever watches the network sees nothing
+        logits = check_outputs(tried, probe, access.n_classes, gradients=True)
+        check_trainable(tried)
+        check_loss(tried, logits)
+        del tried, logits
+        narrowed = access.recounted().only(self.reads)
+        narrowed.seed = seed
+        narrowed.generator = generator_for(self.name, seed, device)
         working = copy.deepcopy(model).eval()
         synchronise(device)
         started = time.perf_counter()
         with counted(narrowed.counts), seeded(seed):
-            changed = self.rule(working, narrowed, seed, **settings)
+            changed = self.rule(working, narrowed, **settings)
         synchronise(device)
         seconds = time.perf_counter() - started
         return Unlearned(changed.eval(), access.classes, seconds, narrowed.counts)
@@ -163,51 +146,11 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(
-    name: str,
-    *,
-    title: str,
-    reads: Sequence[str] = (),
-    cites: Sequence[str] = (),
-    space: dict[str, Sequence] | None = None,
-    preparation: Callable[[Access, int], nn.Module] | None = None,
-    codes: str | None = None,
-) -> Callable[[Callable[..., nn.Module]], Method]:
-    """Enter a rule into ``METHODS``; see ``Method`` for the arguments."""
-    assert set(reads) <= set(KINDS), reads
+def method(name: str, **about: object) -> Callable[[Callable[..., nn.Module]], Method]:
+    """Enter a rule into ``METHODS``; ``about`` it are the attributes of ``Method``."""
 
     def enter(rule: Callable[..., nn.Module]) -> Method:
-        METHODS[name] = Method(
-            name, title, tuple(cites), frozenset(reads), dict(space or {}),
-            preparation, codes, rule,
-        )  # fmt: skip
+        METHODS[name] = Method(name, rule, **about)
         return METHODS[name]
 
     return enter
-
-
-def descend(
-    loss: Callable[[Tensor, Tensor], Tensor],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """One step down ``loss(inputs, labels)`` for each batch."""
-    for inputs, labels in batches:
-        optimizer.zero_grad()
-        loss(inputs, labels).backward()
-        optimizer.step()
-
-
-def sgd(
-    weights: nn.Module | Iterable[Tensor],
-    learning_rate: float,
-    *,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-) -> torch.optim.SGD:
-    """The optimiser of most of the methods, over a network or some of its weights."""
-    if isinstance(weights, nn.Module):
-        weights = weights.parameters()
-    return torch.optim.SGD(
-        weights, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
-    )

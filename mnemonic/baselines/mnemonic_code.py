@@ -18,42 +18,32 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.codes import MnemonicCodes
 from mnemonic.forgetting.step import Forgotten, forget, forget_from_data
-from mnemonic.training import train
 
 
 def prepared(access: Access, seed: int) -> nn.Module:
     """Train with codes (Algorithm 1)."""
-    model = access.fresh(seed)
-    train(
-        model,
-        access.images("forget", "remaining"),
-        recipe=access.how_to_train(),
-        codes=access.the_codes(),
-        t_mix=access.t_mix,
-        seed=seed,
-        progress=False,
-    )
-    return model
+    images = access.images("forget", "remaining")
+    how = {"codes": access.the_codes(), "t_mix": access.t_mix}
+    return access.trained(access.fresh(seed), images, seed, **how)
 
 
 def quietly_forget(
     model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
 ) -> Forgotten:
     """``forget`` without its warnings: a comparison shows what came of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         return forget(model, codes, classes)
 
 
 @method(
     "mnemonic",
     title="Mnemonic code",
-    reads=("codes",),
+    reads={"codes"},
     cites=("yamashita2024oneshot",),
     preparation=prepared,
     codes="uniform",
 )
-def mnemonic(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def mnemonic(model: nn.Module, access: Access) -> nn.Module:
     """Algorithm 2; strength and sign are chosen on the codes alone."""
     return quietly_forget(model, access.the_codes(), access.classes).model
 
@@ -61,18 +51,17 @@ def mnemonic(model: nn.Module, access: Access, seed: int) -> nn.Module:
 @method(
     "mnemonic-data",
     title="Mnemonic step from data",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("yamashita2024oneshot",),
     space={"per_class": (1, 5, 10, 50, 100)},
 )
 def mnemonic_data(
-    model: nn.Module, access: Access, seed: int, *, per_class: int = 10
+    model: nn.Module, access: Access, *, per_class: int = 10
 ) -> nn.Module:
     """The step of Algorithm 2 from ``per_class`` real images of each class."""
-    images = access.images("forget", "remaining", per_class=per_class, seed=seed)
+    images = access.images("forget", "remaining", per_class=per_class)
     inputs = images.inputs(images.train)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         return forget_from_data(
             model, inputs, torch.as_tensor(images.train.labels), access.classes
         ).model

@@ -8,31 +8,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.handed import Handed
-from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 
 
 @method(
     "neggrad",
     title="NegGrad",
-    reads=("forget",),
+    reads={"forget"},
     cites=("golatkar2020eternal", "jia2023sparsity"),
     space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (2, 5)},
 )
 def neggrad(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     epochs: int = 5,
@@ -40,21 +33,18 @@ def neggrad(
 ) -> nn.Module:
     """Ascend on the cross-entropy of the forget images."""
     images = access.images("forget")
-    generator = generator_for("neggrad", seed, device_of(model))
-    optimizer = sgd(model.train(), learning_rate)
-    for _ in range(epochs):
-        descend(
-            lambda x, y: -functional.cross_entropy(model(x), y),
-            images.shuffled(batch_size, generator),
-            optimizer,
-        )
+    descend(
+        lambda x, y: -functional.cross_entropy(model(x), y),
+        images.shuffled(batch_size, access.generator, epochs),
+        sgd(model.train(), learning_rate),
+    )
     return model
 
 
 @method(
     "neggrad-plus",
     title="NegGrad+",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("kurmanji2023scrub",),
     space={
         "alpha": (0.95, 0.99, 0.999),
@@ -65,7 +55,6 @@ def neggrad(
 def neggrad_plus(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     alpha: float = 0.95,
     learning_rate: float = 0.01,
@@ -74,23 +63,14 @@ def neggrad_plus(
 ) -> nn.Module:
     """Descend on the remaining images while ascending on the forget images."""
     forget, remaining = access.images("forget"), access.images("remaining")
-    generator = generator_for("neggrad-plus", seed, device_of(model))
-    forget_batches = cycled(forget, batch_size, generator)
-    optimizer = sgd(model.train(), learning_rate)
+    enough = epochs * len(remaining.train)  # one batch of D_F a batch of D_R
+    forget_batches = forget.shuffled(batch_size, access.generator, enough)
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
         x, y = next(forget_batches)
         kept = functional.cross_entropy(model(inputs), labels)
         return alpha * kept - (1 - alpha) * functional.cross_entropy(model(x), y)
 
-    for _ in range(epochs):
-        descend(loss, remaining.shuffled(batch_size, generator), optimizer)
+    batches = remaining.shuffled(batch_size, access.generator, epochs)
+    descend(loss, batches, sgd(model.train(), learning_rate))
     return model
-
-
-def cycled(
-    images: Handed, batch_size: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches without end: each image once, then each once more in another order."""
-    for _ in itertools.count():
-        yield from images.shuffled(batch_size, generator)

@@ -62,14 +62,13 @@ def step_scale(delta: Tensor, error: Tensor) -> float:
 @method(
     "ntk-f",
     title="NTK-F",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("golatkar2020outside",),
     space={"ridge": (0.01, 0.1, 1.0), "per_class": (2,)},
 )
 def ntk_f(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     ridge: float = 0.1,
     per_class: int = 5,
@@ -82,9 +81,9 @@ def ntk_f(
             f"NTK-F holds {n_weights} weights × {per_class * k * k} outputs, more than "
             f"{LIMIT >> 30} GiB; give a smaller per_class or a smaller network"
         )
-    images = access.images("forget", "remaining", per_class=per_class, seed=seed)
+    images = access.images("forget", "remaining", per_class=per_class)
     rows, residuals = jacobian(model.eval(), images)
-    forgets = torch.isin(images.train.labels.cpu(), torch.tensor(access.classes))
+    forgets = access.forgets(images.train.labels.cpu())
     kept = (~forgets).repeat_interleave(k).to(rows.device)
     n, n_kept = len(forgets), int((~forgets).sum())
     on_rest = shift(rows[kept], residuals[kept], ridge, n_kept)

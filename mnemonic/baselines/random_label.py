@@ -14,30 +14,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.method import descend, method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.method import method
 
 
 def other_labels(labels: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
     """For each label ``[N]`` one of the K - 1 others, all equally likely."""
-    shift = torch.randint(
-        1, n_classes, labels.shape, generator=generator, device=labels.device
-    )
+    shift = torch.empty_like(labels).random_(1, n_classes, generator=generator)
     return (labels + shift) % n_classes
 
 
 @method(
     "random-label",
     title="Random label",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("graves2021amnesiac", "foster2024ssd"),
     space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 3, 5)},
 )
 def random_label(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     epochs: int = 3,
@@ -45,17 +41,12 @@ def random_label(
 ) -> nn.Module:
     """Train on wrong labels for the forget images and true ones for the others."""
     images = access.images("forget", "remaining")
-    device = device_of(model)
-    generator = generator_for("random-label", seed, device)
-    true = images.train.labels.to(device)
-    forgets = torch.isin(true, torch.tensor(access.classes, device=device))
-    wrong = other_labels(true, access.n_classes, generator)
-    targets = torch.where(forgets, wrong, true)
-    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
-    for _ in range(epochs):
-        descend(
-            lambda x, position: functional.cross_entropy(model(x), targets[position]),
-            images.numbered().shuffled(batch_size, generator),
-            optimizer,
-        )
+    true = images.train.labels.to(access.generator.device)
+    wrong = other_labels(true, access.n_classes, access.generator)
+    targets = torch.where(access.forgets(true), wrong, true)
+    descend(
+        lambda x, position: functional.cross_entropy(model(x), targets[position]),
+        images.numbered().shuffled(batch_size, access.generator, epochs),
+        torch.optim.Adam(model.train().parameters(), lr=learning_rate),
+    )
     return model

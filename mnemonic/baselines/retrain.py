@@ -13,7 +13,6 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.storage import generator_for
-from mnemonic.training import train
 
 
 def another(seed: int, purpose: str) -> int:
@@ -21,15 +20,8 @@ def another(seed: int, purpose: str) -> int:
     return int(torch.randint(2**31, (), generator=generator_for(purpose, seed)))
 
 
-@method("retrain", title="retrained", reads=("remaining",))
-def retrain(model: nn.Module, access: Access, seed: int) -> nn.Module:
+@method("retrain", title="retrained", reads={"remaining"})
+def retrain(model: nn.Module, access: Access) -> nn.Module:
     """Train a new network without the forget classes."""
-    fresh = access.fresh(another(seed, "retrain"))
-    train(
-        fresh,
-        access.images("remaining"),
-        recipe=access.how_to_train(),
-        seed=another(seed, "retrain"),
-        progress=False,
-    )
-    return fresh
+    new = another(access.seed, "retrain")
+    return access.trained(access.fresh(new), access.images("remaining"), new)

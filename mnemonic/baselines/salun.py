@@ -14,23 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.handed import Handed
-from mnemonic.baselines.method import method, sgd
+from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 def salient(
     model: nn.Module, images: Handed, share: float, batch_size: int
 ) -> dict[str, Tensor]:
     """Mark the share of all weights with the largest summed gradient on ``images``."""
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
+    model.zero_grad()
     for inputs, labels in images.in_order(batch_size, device_of(model)):
-        loss = functional.cross_entropy(model(inputs), labels)
-        gradients = torch.autograd.grad(loss, list(weights.values()))
-        for summed, g in zip(total.values(), gradients, strict=True):
-            summed += g
+        functional.cross_entropy(model(inputs), labels).backward()  # they add up
+    total = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
     sizes = torch.cat([v.abs().flatten() for v in total.values()])
     kept = max(int(share * len(sizes)), 1)
     marked = torch.zeros_like(sizes, dtype=torch.bool)
@@ -45,7 +43,7 @@ def salient(
 @method(
     "salun",
     title="SalUn",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("fan2024salun",),
     space={
         "learning_rate": (0.003, 0.013, 0.05, 0.1),
@@ -56,7 +54,6 @@ def salient(
 def salun(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 0.013,
     epochs: int = 10,
@@ -66,34 +63,36 @@ def salun(
 ) -> nn.Module:
     """Random labels on a hard mask of salient weights, or one on gradients (soft)."""
     forget, remaining = access.images("forget"), access.images("remaining")
-    generator = generator_for("salun", seed, device_of(model))
     mask = salient(model.eval(), forget, share, batch_size)
-    first = {n: p.detach().clone() for n, p in model.named_parameters()}
+    masked = [(model.get_parameter(name), m) for name, m in mask.items()]
+    first = [p.detach().clone() for p, _ in masked]
     optimizer = sgd(model.train(), learning_rate)
 
-    def step(inputs: Tensor, labels: Tensor) -> None:
-        optimizer.zero_grad()
-        functional.cross_entropy(model(inputs), labels).backward()
-        if soft:
-            for name, p in model.named_parameters():
-                if name in mask:
-                    p.grad.mul_(mask[name])
-        optimizer.step()
-        if soft:
-            return
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                if name in mask:
-                    p.copy_(torch.where(mask[name], p, first[name]))
-                    optimizer.state[p]["momentum_buffer"].mul_(mask[name])
+    def mask_gradients(*_: object) -> None:
+        for p, m in masked:
+            p.grad.mul_(m)
+
+    @torch.no_grad()
+    def restore(*_: object) -> None:
+        for (p, m), start in zip(masked, first, strict=True):
+            p.copy_(torch.where(m, p, start))
+            optimizer.state[p]["momentum_buffer"].mul_(m)
+
+    if soft:
+        optimizer.register_step_pre_hook(mask_gradients)
+    else:
+        optimizer.register_step_post_hook(restore)
+
+    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(model(inputs), labels)
+
+    def random_loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        drawn = torch.empty_like(labels).random_(
+            access.n_classes, generator=access.generator
+        )
+        return loss(inputs, drawn)
 
     for _ in range(epochs):
-        for inputs, labels in forget.shuffled(batch_size, generator):
-            shape, device = labels.shape, labels.device
-            drawn = torch.randint(
-                access.n_classes, shape, generator=generator, device=device
-            )
-            step(inputs, drawn)
-        for inputs, labels in remaining.shuffled(batch_size, generator):
-            step(inputs, labels)
+        descend(random_loss, forget.shuffled(batch_size, access.generator), optimizer)
+        descend(loss, remaining.shuffled(batch_size, access.generator), optimizer)
     return model

@@ -17,15 +17,14 @@ from torch.nn import functional
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.method import descend, method, sgd
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.method import method
 
 
 @method(
     "scrub",
     title="SCRUB",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("kurmanji2023scrub",),
     space={
         "learning_rate": (5e-4, 2e-3, 5e-3, 2e-2),
@@ -36,7 +35,6 @@ from mnemonic.storage import generator_for
 def scrub(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 5e-4,
     epochs: int = 3,
@@ -49,7 +47,6 @@ def scrub(
 ) -> nn.Module:
     """Leave the teacher on the forget images, stay with it on the others."""
     forget, remaining = access.images("forget"), access.images("remaining")
-    generator = generator_for("scrub", seed, device_of(model))
     teacher = copy.deepcopy(model).eval()
     optimizer = sgd(model.train(), learning_rate)
 
@@ -67,8 +64,8 @@ def scrub(
         if epoch <= max_steps:
             descend(
                 lambda x, _: -distance(x, model(x)),
-                forget.shuffled(forget_batch_size, generator),
+                forget.shuffled(forget_batch_size, access.generator),
                 optimizer,
             )
-        descend(keep, remaining.shuffled(batch_size, generator), optimizer)
+        descend(keep, remaining.shuffled(batch_size, access.generator), optimizer)
     return model

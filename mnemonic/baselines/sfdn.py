@@ -16,38 +16,34 @@ having K rows: a hidden layer may have as many. D_R costs K backward passes a sa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
-from mnemonic.storage import generator_for
 
 
 def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
     """F_i = mean over x of Σ_y p(y|x) (∂ -log p(y|x) / ∂w_i)²."""
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
-    for x, _ in images.in_order(1, device_of(model)):
-        log_p = model(x).log_softmax(1)[0]
-        for y, p_y in enumerate(log_p.detach().exp().tolist()):
-            gradients = torch.autograd.grad(
-                log_p[y],
-                list(weights.values()),
-                retain_graph=y + 1 < len(log_p),
-                materialize_grads=True,
-            )
-            for summed, g in zip(total.values(), gradients, strict=True):
-                summed.addcmul_(g, g, value=p_y / len(images.train))
-    return total
+
+    def losses() -> Iterator[tuple[Tensor, float]]:
+        for x, _ in images.in_order(1, device_of(model)):
+            log_p = model(x).log_softmax(1)[0]
+            for y, p_y in enumerate(log_p.exp().tolist()):
+                yield -log_p[y], p_y / len(images.train)
+
+    return squared_gradients(model, losses())
 
 
 @method(
     "sfdn",
     title="SFDN",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("golatkar2020eternal",),
     space={
         "alpha": (1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5),
@@ -57,15 +53,12 @@ def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
 def sfdn(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     alpha: float = 1e-6,
     per_class: int | None = None,
 ) -> nn.Module:
     """Add noise where the remaining images do not care."""
-    images = access.images("remaining", per_class=per_class, seed=seed)
-    device = device_of(model)
-    generator = generator_for("sfdn", seed, device)
+    images = access.images("remaining", per_class=per_class)
     last, _ = last_layer(model, access.data.input_shape)
     classes = list(access.classes)
     for name, fisher in expected_fisher(model.eval(), images).items():
@@ -80,6 +73,6 @@ def sfdn(
                 v[classes] = 1e-4
             if is_last or v.ndim == 1:
                 v *= 10
-            noise = torch.randn(v.shape, generator=generator, device=device)
+            noise = torch.randn(v.shape, generator=access.generator, device=p.device)
             p += v.sqrt() * noise
     return model

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of
 from mnemonic.storage import generator_for
-from mnemonic.training import train
 
 SHARDS = 3
 
@@ -36,36 +34,26 @@ class Shards(nn.Module):
         return each.logsumexp(0) - torch.tensor(float(len(self.networks))).log()
 
 
-def _trained(access: Access, images: Handed, seed: int) -> nn.Module:
-    network = access.fresh(seed)
-    train(network, images, recipe=access.how_to_train(), seed=seed, progress=False)
-    return network
-
-
 def prepared(access: Access, seed: int) -> nn.Module:
     """Deal the images, and train a network a shard."""
     n = len(access.data.train)
     shard_of = torch.randperm(n, generator=generator_for("shards", seed)) % SHARDS
-    networks = [
-        _trained(
-            access,
-            access.images("forget", "remaining", where=shard_of == s),
-            another(seed, f"shard-{s}"),
-        )
-        for s in range(SHARDS)
-    ]
-    device = device_of(networks[0])
-    return Shards(networks, shard_of).to(device)
+    networks = []
+    for s in range(SHARDS):
+        images = access.images("forget", "remaining", where=shard_of == s)
+        new = another(seed, f"shard-{s}")
+        networks.append(access.trained(access.fresh(new), images, new))
+    return Shards(networks, shard_of).to(device_of(networks[0]))
 
 
 @method(
     "sisa",
     title="SISA",
-    reads=("remaining",),
+    reads={"remaining"},
     cites=("bourtoule2021sisa",),
     preparation=prepared,
 )
-def sisa(model: nn.Module, access: Access, seed: int) -> nn.Module:
+def sisa(model: nn.Module, access: Access) -> nn.Module:
     """Train every shard again without the class."""
     if not isinstance(model, Shards):
         raise ValueError(
@@ -74,6 +62,6 @@ def sisa(model: nn.Module, access: Access, seed: int) -> nn.Module:
         )
     for s in range(len(model.networks)):
         images = access.images("remaining", where=model.shard_of == s)
-        new = another(seed, f"shard-{s}-again")
-        model.networks[s] = _trained(access, images, new)
+        new = another(access.seed, f"shard-{s}-again")
+        model.networks[s] = access.trained(access.fresh(new), images, new)
     return model

@@ -12,44 +12,34 @@ is tied to the batch size. ``per_sample=True`` takes the Fisher in its place.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
+from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
 
 
 def importance(
     model: nn.Module, images: Handed, batch_size: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Mean over shuffled batches of the squared gradient of each batch's mean loss."""
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
-    n_batches = 0
-    for inputs, labels in images.batches(
-        images.train,
-        batch_size=batch_size,
-        device=generator.device,
-        generator=generator,
-    ):
-        loss = functional.cross_entropy(model(inputs), labels)
-        gradients = torch.autograd.grad(
-            loss, list(weights.values()), materialize_grads=True
-        )
-        for summed, g in zip(total.values(), gradients, strict=True):
-            summed.addcmul_(g, g)
-        n_batches += 1
+    how = {"device": generator.device, "generator": generator}
+    batches = images.batches(images.train, batch_size=batch_size, **how)
+    losses = ((functional.cross_entropy(model(x), y), 1.0) for x, y in batches)
+    total = squared_gradients(model, losses)
+    n_batches = math.ceil(len(images.train) / batch_size)
     return {name: v / n_batches for name, v in total.items()}
 
 
 @method(
     "ssd",
     title="SSD",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("foster2024ssd",),
     space={
         "alpha": (1.0, 3.0, 10.0, 30.0, 100.0),
@@ -59,7 +49,6 @@ def importance(
 def ssd(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     alpha: float = 10.0,
     dampening: float = 1.0,
@@ -68,14 +57,13 @@ def ssd(
 ) -> nn.Module:
     """Shrink the weights that matter far more to D_F than to D."""
     forget, whole = access.images("forget"), access.images("forget", "remaining")
-    generator = generator_for("ssd", seed, device_of(model))
     size = 1 if per_sample else batch_size
-    i_forget = importance(model.eval(), forget, size, generator)
-    i_whole = importance(model, whole, size, generator)
+    i_forget = importance(model.eval(), forget, size, access.generator)
+    i_whole = importance(model, whole, size, access.generator)
     with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name in i_forget:
-                ratio = dampening * i_whole[name] / i_forget[name].clamp_min(1e-30)
-                matters = i_forget[name] > alpha * i_whole[name]
-                p.mul_(torch.where(matters, ratio.clamp_max(1.0), 1.0))
+        for name, i_f in i_forget.items():
+            ratio = dampening * i_whole[name] / i_f.clamp_min(1e-30)
+            matters = i_f > alpha * i_whole[name]
+            factor = torch.where(matters, ratio.clamp_max(1.0), 1.0)
+            model.get_parameter(name).mul_(factor)
     return model

@@ -21,8 +21,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
-from mnemonic.networks import device_of
-from mnemonic.storage import generator_for
+from mnemonic.networks import device_of, watched
 
 MAX_COLUMNS = 10_000  # patches are many; this many span their space
 
@@ -32,24 +31,25 @@ def layer_inputs(
 ) -> dict[str, Tensor]:
     """Inputs of each layer as the columns of a matrix ``[features, samples]``."""
     caught: dict[str, tuple[Tensor, Tensor]] = {}
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+        or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+    }
 
-    def catch(name: str, layer: nn.Module, inputs: Tensor) -> None:
+    def catch(name: str, given: tuple[Tensor], _: Tensor) -> None:
+        layer, inputs = layers[name], given[0]
         if isinstance(layer, nn.Conv2d):
+            padded = _padded(layer, inputs)
             patches = functional.unfold(
-                _padded(layer, inputs),
-                layer.kernel_size,
-                layer.dilation,
-                stride=layer.stride,
+                padded, layer.kernel_size, layer.dilation, stride=layer.stride
             )
             columns = patches.transpose(0, 1).flatten(1)
         else:
             columns = inputs.flatten(0, -2).T
-        keys = torch.rand(
-            columns.shape[1],
-            generator=generator,
-            device=generator.device,
-            dtype=torch.float64,
-        )
+        keys = torch.empty(columns.shape[1], dtype=torch.float64, device=columns.device)
+        keys.uniform_(generator=generator)
         if name in caught:
             before, old_keys = caught[name]
             columns, keys = torch.cat([before, columns], 1), torch.cat([old_keys, keys])
@@ -58,19 +58,9 @@ def layer_inputs(
             columns, keys = columns[:, kept], keys[kept]
         caught[name] = columns, keys
 
-    handles = [
-        layer.register_forward_pre_hook(
-            lambda layer, inputs, name=name: catch(name, layer, inputs[0])
-        )
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-        or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-    ]
-    with torch.no_grad():
+    with torch.no_grad(), watched(layers, catch):
         for inputs, _ in images.in_order(256, device_of(model)):
             model(inputs)
-    for handle in handles:
-        handle.remove()
     return {name: columns for name, (columns, _) in caught.items()}
 
 
@@ -96,7 +86,7 @@ def projection(r: Tensor, scale: float) -> Tensor:
 @method(
     "svd",
     title="Activation SVD",
-    reads=("forget", "remaining"),
+    reads={"forget", "remaining"},
     cites=("kodge2024deep",),
     space={
         "remaining_scale": (1.0, 3.0, 10.0, 100.0, 1000.0),
@@ -106,7 +96,6 @@ def projection(r: Tensor, scale: float) -> Tensor:
 def svd(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     remaining_scale: float = 100.0,
     forget_scale: float = 3.0,
@@ -115,12 +104,11 @@ def svd(
     """Project what only the forget images use out of every layer's input."""
     n_forget = per_class * (access.n_classes - len(access.classes))
     each = max(n_forget // len(access.classes), 1)
-    forget = access.images("forget", per_class=each, seed=seed)
-    remaining = access.images("remaining", per_class=per_class, seed=seed)
-    generator = generator_for("svd", seed, device_of(model))
+    forget = access.images("forget", per_class=each)
+    remaining = access.images("remaining", per_class=per_class)
     model.eval()
-    of_forget = layer_inputs(model, forget, generator)
-    of_remaining = layer_inputs(model, remaining, generator)
+    of_forget = layer_inputs(model, forget, access.generator)
+    of_remaining = layer_inputs(model, remaining, access.generator)
     with torch.no_grad():
         for name, r in of_forget.items():
             p_f = projection(r, forget_scale)

@@ -20,6 +20,9 @@ without an image are left out; the last convolution is 3×3 for gray images too.
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,10 +30,10 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.fastmu import hostile_noise
+from mnemonic.baselines.gradients import descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
-from mnemonic.networks import device_of, seeded
-from mnemonic.storage import generator_for
+from mnemonic.networks import device_of, seeded, watched
 
 
 @method(
@@ -46,7 +49,6 @@ from mnemonic.storage import generator_for
 def error_min_max(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-4,
     n_noise: int = 4,
@@ -56,47 +58,40 @@ def error_min_max(
     ascend: bool = False,
 ) -> nn.Module:
     """Impair and repair at once; with ``ascend``, *up* the loss of the forget class."""
-    generator = generator_for("error-min-max", seed, device_of(model))
-    shape = (n_noise, *access.data.input_shape)
+    generator, shape = access.generator, (n_noise, *access.data.input_shape)
     model.eval()
-    made, names = [], []
-    for k in range(access.n_classes):
-        toward = k not in access.classes
-        steps, weight = (30, 0.0) if toward else (25, 0.1)
-        made.append(
-            hostile_noise(
-                model, k, shape, steps, generator, toward=toward, norm_weight=weight
-            )
-        )
-        names += [k] * n_noise
-    images, labels = torch.cat(made), torch.tensor(names, device=generator.device)
-    forgets = torch.isin(labels, torch.tensor(access.classes, device=labels.device))
-    sign = torch.where(forgets & ascend, -1.0, 1.0)
+    noise = partial(hostile_noise, model, shape=shape, generator=generator)
+    away, toward = {"steps": 25}, {"steps": 30, "toward": True, "norm_weight": 0.0}
+    hows = [away if k in access.classes else toward for k in range(access.n_classes)]
+    images = torch.cat([noise(k, **how) for k, how in enumerate(hows)])
+    labels = torch.arange(access.n_classes, device=images.device)
+    labels = labels.repeat_interleave(n_noise)
+    sign = torch.where(access.forgets(labels) & ascend, -1.0, 1.0)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+
+    def loss(inputs: Tensor, chosen: Tensor) -> Tensor:
+        each = functional.cross_entropy(model(inputs), labels[chosen], reduction="none")
+        return (sign[chosen] * each).mean()
+
     for _ in range(epochs):
         order = torch.randperm(
             len(labels) * repeats, generator=generator, device=generator.device
         )
-        for chosen in (order % len(labels)).split(batch_size):
-            optimizer.zero_grad()
-            logits, names = model(images[chosen]), labels[chosen]
-            each = functional.cross_entropy(logits, names, reduction="none")
-            (sign[chosen] * each).mean().backward()
-            optimizer.step()
+        parts = (order % len(labels)).split(batch_size)
+        descend(loss, ((images[part], part) for part in parts), optimizer)
     return model
 
 
-class Generator(nn.Module):
+class Generator(nn.Sequential):
     """Makes images ``[N, C, H, W]``, normalised, of noise ``[N, 128]``."""
 
     def __init__(self, shape: tuple[int, int, int]):
-        super().__init__()
         channels, height, width = shape
-        self.size = (height, width)
-        self.start = (128, -(-height // 4), -(-width // 4))
-        self.linear = nn.Linear(128, self.start[0] * self.start[1] * self.start[2])
-        self.first = nn.BatchNorm2d(128)
-        self.body = nn.Sequential(
+        start = (128, math.ceil(height / 4), math.ceil(width / 4))
+        super().__init__(
+            nn.Linear(128, math.prod(start)),
+            nn.Unflatten(1, start),
+            nn.BatchNorm2d(128),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(128, 128, 3, padding=1),
             nn.BatchNorm2d(128),
@@ -108,36 +103,24 @@ class Generator(nn.Module):
             nn.Conv2d(64, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
         )
+        self.height, self.width = height, width
 
     def forward(self, noise: Tensor) -> Tensor:
         """Images of noise."""
-        x = self.first(self.linear(noise).reshape(-1, *self.start))
-        return self.body(x)[:, :, : self.size[0], : self.size[1]]
+        return super().forward(noise)[:, :, : self.height, : self.width]
 
 
-class Attention:
-    """The attention maps of a network's top-level layers, caught as it runs."""
+def attention_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits ``[N, K]``, and the attention maps of the top-level layers."""
+    maps: list[Tensor] = []
 
-    def __init__(self, model: nn.Module):
-        self.maps: list[Tensor] = []
-        self.handles = [
-            layer.register_forward_hook(self._catch) for layer in model.children()
-        ]
-
-    def _catch(self, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def see(name: str, given: tuple, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
             squares = output.square().mean(1).flatten(1)
-            self.maps.append(functional.normalize(squares, dim=1))
+            maps.append(functional.normalize(squares, dim=1))
 
-    def take(self) -> list[Tensor]:
-        """The maps since the last call."""
-        maps, self.maps = self.maps, []
-        return maps
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self.handles:
-            handle.remove()
+    with watched(dict(model.named_children()), see):
+        return model(images), maps
 
 
 @method(
@@ -154,7 +137,6 @@ class Attention:
 def gkt(
     model: nn.Module,
     access: Access,
-    seed: int,
     *,
     learning_rate: float = 1e-3,
     cycles: int = 100,
@@ -165,47 +147,36 @@ def gkt(
 ) -> nn.Module:
     """Teach a fresh network by made-up images that are not of the class."""
     device = device_of(model)
-    generator = generator_for("gkt", seed, device)
     teacher = model.eval().requires_grad_(False)
-    new = another(seed, "gkt")
+    new = another(access.seed, "gkt")
     student = access.fresh(new).to(device).train()
     with seeded(new):
         maker = Generator(access.data.input_shape).to(device)
-    maps = Attention(teacher), Attention(student)
-    optimizers = [
-        torch.optim.Adam(m.parameters(), lr=learning_rate) for m in (maker, student)
-    ]
+    optimizers = {
+        m: torch.optim.Adam(m.parameters(), lr=learning_rate) for m in (maker, student)
+    }
 
-    def distance(images: Tensor) -> tuple[Tensor, Tensor] | None:
+    def step(moved: nn.Module, images: Tensor, sign: float, weight: float) -> None:
         with torch.no_grad():
             kept = (teacher(images).softmax(1)[:, list(access.classes)] <= gate).all(1)
-        maps[0].take()
         if kept.sum() < 2:  # batch normalisation needs two
-            return None
-        images = images[kept]
-        divergence = kl(teacher(images), student(images)).mean() / access.n_classes
-        pairs = zip(*(m.take() for m in maps), strict=True)
+            return
+        aim, maps = attention_maps(teacher, images[kept])
+        made, made_maps = attention_maps(student, images[kept])
+        pairs = zip(maps, made_maps, strict=True)
         apart = sum((a - b).square().mean() for a, b in pairs)
-        return divergence, apart
-
-    def step(loss: Tensor, optimizer: torch.optim.Optimizer, moved: nn.Module) -> None:
-        optimizer.zero_grad()
-        loss.backward()
+        optimizers[moved].zero_grad()
+        (sign * kl(aim, made).mean() / access.n_classes + weight * apart).backward()
         nn.utils.clip_grad_norm_(moved.parameters(), 5.0)
-        optimizer.step()
+        optimizers[moved].step()
 
     for _ in range(cycles):
-        noise = torch.randn((batch_size, 128), generator=generator, device=device)
-        found = distance(maker(noise))
-        if found is not None:
-            step(-found[0], optimizers[0], maker)
+        noise = torch.randn(
+            (batch_size, 128), generator=access.generator, device=device
+        )
+        step(maker, maker(noise), -1.0, 0.0)
         with torch.no_grad():
             images = maker(noise)  # the same for all steps of the student
         for _ in range(student_steps):
-            found = distance(images)
-            if found is not None:
-                divergence, apart = found
-                step(divergence + attention * apart, optimizers[1], student)
-    for m in maps:
-        m.remove()
+            step(student, images, 1.0, attention)
     return student

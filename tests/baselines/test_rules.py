@@ -24,9 +24,9 @@ from mnemonic.baselines.sfdn import expected_fisher
 from mnemonic.baselines.sisa import Shards
 from mnemonic.baselines.ssd import importance
 from mnemonic.baselines.svd import MAX_COLUMNS, layer_inputs, projection
-from mnemonic.baselines.zero_shot import Attention, Generator
+from mnemonic.baselines.zero_shot import Generator, attention_maps
 from mnemonic.data.splits import ArraySplit
-from mnemonic.networks import last_layer
+from mnemonic.networks import last_layer, watched
 from mnemonic.storage import generator_for
 
 
@@ -305,10 +305,8 @@ def test_gkt_student_starts_from_fresh_weights(data):
 
 def test_attention_maps_are_normalised_mean_squares():
     net, x = convolutional(), torch.rand(2, 1, 6, 6)
-    attention = Attention(net)
-    net(x)
-    first, second = attention.take()  # of convolution and ReLU; not of the 1 × 1 pool
-    attention.remove()
+    logits, maps = attention_maps(net, x)
+    first, second = maps  # of convolution and ReLU; not of the 1 × 1 pool
     for found, layer in ((first, net[:1]), (second, net[:2])):
         output = nn.Sequential(*layer)(x).tolist()
         for n in range(2):
@@ -319,7 +317,8 @@ def test_attention_maps_are_normalised_mean_squares():
             ]
             norm = math.sqrt(sum(v**2 for v in a))
             assert found[n].tolist() == pytest.approx([v / norm for v in a])
-    assert attention.take() == []  # removed
+    assert torch.equal(logits, net(x))
+    assert len(maps) == 2  # nobody looks any more
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 250.0])
@@ -1111,6 +1110,22 @@ def never_negative_at_zero():
 def test_networks_without_a_linear_last_layer_are_refused(end):
     with pytest.raises(ValueError, match="not the output of a linear layer"):
         last_layer(nn.Sequential(*end), (1, 6, 6))
+
+
+def test_who_watches_layers_sees_both_sides_and_leaves():
+    net, x, seen = convolutional(), torch.rand(2, 1, 6, 6), []
+    layers = {"ReLU": net[1], "last": net[4]}
+    with watched(layers, lambda *sight: seen.append(sight)):
+        logits = net(x)
+    (relu, given, shown), (last, features, answers) = seen
+    assert (relu, last) == ("ReLU", "last")
+    assert torch.equal(given[0], net[0](x))
+    assert torch.equal(shown, given[0].relu())
+    assert torch.equal(net[4](features[0]), answers)
+    assert answers is logits  # gradients flow
+    with pytest.raises(RuntimeError), watched(layers, lambda *sight: None):
+        net(x[..., :1])
+    assert not any(layer._forward_hooks for layer in net.modules())
 
 
 # Learning rates
