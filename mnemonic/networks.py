@@ -129,27 +129,16 @@ def last_layer(
         ValueError: If the logits come from something else.
     """
     _check_network(model)
-    found: list[tuple[str, nn.Linear, Tensor]] = []
-    handles = [
-        layer.register_forward_hook(
-            lambda _, __, output, name=name, layer=layer: found.append(
-                (name, layer, output)
-            )
-        )
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-    ]
+    found: list[tuple[str, Tensor]] = []
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(64, *input_shape, generator=generator).to(device_of(model))
-    try:
+    with watched(linear, lambda name, _, output: found.append((name, output))):
         logits = check_outputs(model, probe)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, layer, output in reversed(found):
+    for name, output in reversed(found):
         if output.shape == logits.shape and torch.equal(output, logits):
-            return name, layer
+            return name, linear[name]
     raise ValueError(
         f"the logits of {type(model).__name__} are not the output of a linear layer; "
         "this method works on the last linear layer: take another method, or a network "

@@ -6,7 +6,6 @@ Each rule has the signature of the function, after the taps that it works for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +13,6 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from mnemonic.fisher.squares import wide
-
-if TYPE_CHECKING:
-    from mnemonic.fisher.taps import Taps
 
 # Positions up to which a CPU is faster with patches than with convolutions.
 SMALL = 64
@@ -120,7 +116,7 @@ def _layer_norm(taps, x, normalized_shape, weight=None, bias=None, eps=1e-5):
     return y.reshape(x.shape)
 
 
-def _tapped(taps: Taps, y: Tensor, x: Tensor, see: Callable) -> Tensor:
+def _tapped(taps, y: Tensor, x: Tensor, see: Callable) -> Tensor:
     return _Tap.apply(y, x.detach(), taps.anchor, see)
 
 
