@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from mnemonic.checks import checked_classes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.data.files import Split
+from mnemonic.data.splits import Split
 from mnemonic.networks import check_outputs, device_of
 
 BATCH_SIZE = 512

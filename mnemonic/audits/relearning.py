@@ -33,7 +33,7 @@ from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import answered_right, part_of
 from mnemonic.checks import checked_classes, checked_number
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.data.files import Split
+from mnemonic.data.splits import Split
 from mnemonic.networks import (
     check_loss,
     check_outputs,

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.counting import KINDS, Counts, Kind
 from mnemonic.baselines.handed import Handed
-from mnemonic.checks import checked_number, described
+from mnemonic.checks import checked_classes, checked_number, described
 from mnemonic.codes import MnemonicCodes, checked_codes
-from mnemonic.data.arrays import ImageData, checked_classes, checked_data
+from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe
 
