@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from mnemonic.audits.estimates import Estimate, percent_of
-from mnemonic.audits.outputs import features_of, layers_of, part_of
+from mnemonic.audits.outputs import features_of, halves, layers_of, part_of
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData
 from mnemonic.storage import generator_for
@@ -72,10 +72,7 @@ def linear_probes(
             "the layers to probe, as in model.named_modules()"
         )
     learned = features_of(model, data, data.train, layers)
-    asked = {
-        "forget": part_of(data, "test", classes),
-        "remaining": part_of(data, "test", classes, others=True),
-    }
+    asked = halves(data, classes)
     features = {w: features_of(model, data, part, layers) for w, part in asked.items()}
     found = {}
     for layer in layers:
@@ -170,7 +167,7 @@ def cka(one: Tensor, two: Tensor) -> Estimate:
     """
     checked_tensors(2, one=one)
     checked_tensors(2, two=two)
-    if one.ndim != 2 or two.ndim != 2 or len(one) != len(two) or len(one) < 3:
+    if len(one) != len(two) or len(one) < 3:
         raise ValueError(
             f"features of shape {list(one.shape)} and {list(two.shape)}; give [N, D] "
             "and [N, E] of the same 3 or more images"
