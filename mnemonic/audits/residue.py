@@ -136,8 +136,8 @@ def feature_similarity(
         layers = [name for name in layers_of(model, data) if name in theirs]
     generator = generator_for("similarity", seed)
     found = {}
-    for whose in ("forget", "all"):
-        part = part_of(data, "test", classes) if whose == "forget" else data.test
+    parts = {"forget": part_of(data, "test", classes), "all": data.test}
+    for whose, part in parts.items():
         chosen = torch.randperm(len(part), generator=generator)[:MOST_IMAGES]
         part = part.take(chosen.sort().values.to(part.labels.device))
         one, two = (features_of(m, data, part, layers) for m in (model, other))
