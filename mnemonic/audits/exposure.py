@@ -202,20 +202,17 @@ def trigger(
     images = part_of(data, "test", forget, others=True)
     if isinstance(shares, str) or not isinstance(shares, Sequence):
         raise ValueError(f"shares are {shares!r}; give a list of numbers in [0, 1]")
+
+    def answered(c: int, share: float) -> Tensor:
+        given = inputs_of(model, data, images)
+        mixed = (blend(inputs, codes.images[c], share) for inputs in given)
+        logits = [check_outputs(model, batch, data.n_classes) for batch in mixed]
+        return torch.cat(logits).argmax(1).cpu() == c
+
     found = {}
     for share in shares:
-        answered: dict[int, list[Tensor]] = {c: [] for c in forget}
-        for inputs in inputs_of(model, data, images):
-            for c, parts in answered.items():
-                mixed = blend(inputs, codes.images[c], share)
-                answers = check_outputs(model, mixed, data.n_classes).argmax(1)
-                parts.append((answers == c).cpu())
         # A mean over codes first: the images are the sample.
-        rates = (
-            torch.stack([torch.cat(parts) for parts in answered.values()])
-            .double()
-            .mean(0)
-        )
+        rates = torch.stack([answered(c, share) for c in forget]).double().mean(0)
         found[f"{100 * share:g}%/answered"] = percent_of(rates, seed=seed)
     return found
 

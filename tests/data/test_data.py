@@ -1,6 +1,8 @@
 import gzip
 import re
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -21,6 +23,18 @@ from mnemonic.data import batches, originals, splits
 def make(**changes):
     parts = {"train": blobs(), "test": blobs(seed=1), "class_names": ["a", "b", "c"]}
     return mn.ImageData.from_arrays(**{**parts, **changes})
+
+
+def test_the_method_is_imported_without_what_only_some_data_need():
+    program = (
+        "import sys, mnemonic as mn; mn.ImageData, mn.load_data, mn.build_model, "
+        "mn.evaluate, mn.MnemonicCodes, mn.forget; "
+        "print({'torchvision', 'sklearn', 'scipy', 'mlxtend'} & {*sys.modules})"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "set()\n"
 
 
 def test_embedded_digits_are_split_evenly_and_always_alike():
