@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from mnemonic.audits.estimates import Estimate, percent_of
+from mnemonic.audits.estimates import Estimate, percent_of, rows_of
 from mnemonic.audits.outputs import features_of, halves, layers_of, part_of
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData
@@ -79,9 +79,8 @@ def linear_probes(
         probe = fitted_probe(learned[layer], data.train.labels)
         for whose, part in asked.items():
             answers = torch.as_tensor(probe.predict(features[whose][layer].numpy()))
-            found[f"{layer}/{whose}_accuracy"] = percent_of(
-                answers == part.labels.cpu(), seed=seed
-            )
+            right = percent_of(answers == part.labels.cpu(), seed=seed)
+            found[f"{layer}/{whose}_accuracy"] = right
     return found
 
 
@@ -172,9 +171,7 @@ def cka(one: Tensor, two: Tensor) -> Estimate:
             f"features of shape {list(one.shape)} and {list(two.shape)}; give [N, D] "
             "and [N, E] of the same 3 or more images"
         )
-    if not (one.isfinite().all() and two.isfinite().all()):
-        raise ValueError("a feature is NaN or infinite; give those of sound networks")
-    k, m = (_gram(features) for features in (one, two))  # [N, N]
+    k, m = (_gram(rows_of(features)) for features in (one, two))  # [N, N]
     n = len(one)
     products = [_hsic(a, b) for a, b in ((k, m), (k, k), (m, m))]  # [1 + N]
     norms = (products[1] * products[2]).clamp_min(0).sqrt()
@@ -187,7 +184,7 @@ def cka(one: Tensor, two: Tensor) -> Estimate:
 
 def _gram(features: Tensor) -> Tensor:
     """Inner products of centred rows, of mean square 1: scale has no say in CKA."""
-    centred = features.double() - features.double().mean(0)
+    centred = features - features.mean(0)
     size = centred.square().sum(1).mean()
     return centred @ centred.T / size.clamp_min(1e-300)
 
