@@ -19,7 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mnemonic.data.arrays import ImageData, checked_classes, checked_data
+from mnemonic.checks import checked_classes
+from mnemonic.data.arrays import ImageData, checked_data, named_split
 from mnemonic.networks import check_outputs, device_of
 
 
@@ -68,23 +69,16 @@ def evaluate(
         ValueError: If the classes, the split or the network do not fit; among them a
             network that gives NaN for any image.
     """
-    if split not in ("train", "validation", "test"):
+    k, device = checked_data(data).n_classes, device_of(model)
+    classes, asked = checked_classes(classes, k), named_split(data, split)
+    forgets = sum(asked.labels == c for c in classes).count_nonzero()
+    if not 0 < forgets < len(asked):
         raise ValueError(
-            f"unknown split {split!r}; choose 'train', 'validation' or 'test'"
-        )
-    classes = checked_classes(classes, checked_data(data).n_classes)
-    k, device = data.n_classes, device_of(model)
-    labels = getattr(data, split).labels
-    forgets = torch.isin(labels, torch.tensor(classes, device=labels.device))
-    if not (forgets.any() and (~forgets).any()):
-        raise ValueError(
-            f"{int(forgets.sum())} of {len(labels)} {split} images are of the forget "
-            f"classes {list(classes)}; give data with one of them and one of the others"
+            f"{int(forgets)} of {len(asked)} {split} images are of the forget classes "
+            f"{list(classes)}; give data with one of them and one of the others"
         )
     confusion = torch.zeros(k * k, dtype=torch.int64, device=device)
-    for inputs, labels in data.batches(
-        getattr(data, split), batch_size=batch_size, device=device
-    ):
+    for inputs, labels in data.batches(asked, batch_size=batch_size, device=device):
         answers = check_outputs(model, inputs, k).argmax(1)
         confusion += torch.bincount(labels * k + answers, minlength=k * k)
     return scores_of(confusion.reshape(k, k).cpu(), classes)
@@ -103,12 +97,14 @@ def scores_of(confusion: Tensor, classes: Sequence[int]) -> Scores:
     right, counts = confusion.diagonal().double(), confusion.sum(1).double()
     forgets = torch.zeros(len(confusion), dtype=torch.bool)
     forgets[list(classes)] = True
+
+    def percent(chosen: Tensor | slice) -> float:
+        return float(100 * right[chosen].sum() / counts[chosen].sum())
+
     return Scores(
-        remaining_accuracy=float(100 * right[~forgets].sum() / counts[~forgets].sum()),
-        forgetting_error=float(
-            100 - 100 * right[forgets].sum() / counts[forgets].sum()
-        ),
-        accuracy=float(100 * right.sum() / counts.sum()),
+        remaining_accuracy=percent(~forgets),
+        forgetting_error=100 - percent(forgets),
+        accuracy=percent(slice(None)),
         class_accuracies=100 * right / counts,
         confusion=confusion,
         n=int(counts.sum()),

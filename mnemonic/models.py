@@ -12,12 +12,11 @@ Example:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, conv1x1
 
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import check_outputs, seeded
@@ -45,22 +44,25 @@ def build_model(
     Raises:
         ValueError: If the name is not known, or the network cannot take the images.
     """
-    with seeded(seed):
-        if not isinstance(name, str):
-            raise ValueError(f"model {name!r} is no name; give one, such as 'mlp'")
-        checked_data(data)
-        if name == "mlp":
-            model = _mlp(data)
-        elif name == "slim-resnet":
-            model = SlimResNet(data.input_shape[0], data.n_classes)
-        elif name.startswith("timm/"):
-            model = _timm(name.removeprefix("timm/"), data, pretrained)
-        else:
-            model = _torchvision(name, data, pretrained)
+    checked_data(data)
     if pretrained and name in ("mlp", "slim-resnet"):
         raise ValueError(
             f"there are no pretrained weights of {name!r}; leave pretrained at False"
         )
+    with seeded(seed):
+        if name == "mlp":
+            model = nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(math.prod(data.input_shape), 1000),
+                nn.Sigmoid(),
+                nn.Linear(1000, data.n_classes),
+            )
+        elif name == "slim-resnet":
+            model = SlimResNet(data.input_shape[0], data.n_classes)
+        elif str(name).startswith("timm/"):
+            model = _timm(name.removeprefix("timm/"), data, pretrained)
+        else:
+            model = _torchvision(name, data, pretrained)
     check_outputs(model, torch.zeros(1, *data.input_shape), data.n_classes)
     return model
 
@@ -69,6 +71,14 @@ class SlimResNet(nn.Module):
     """A ResNet of three basic blocks with 16, 32 and 64 channels."""
 
     def __init__(self, channels: int, n_classes: int):
+        from torchvision.models.resnet import BasicBlock  # takes a second to import
+
+        def halving(channels: int, wider: int) -> nn.Module:
+            shortcut = nn.Conv2d(channels, wider, 1, stride=2, bias=False)
+            return BasicBlock(
+                channels, wider, 2, nn.Sequential(shortcut, nn.BatchNorm2d(wider))
+            )
+
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1, bias=False),
@@ -76,7 +86,7 @@ class SlimResNet(nn.Module):
             nn.ReLU(),
         )
         self.blocks = nn.Sequential(
-            BasicBlock(16, 16), _halving_block(16, 32), _halving_block(32, 64)
+            BasicBlock(16, 16), halving(16, 32), halving(32, 64)
         )
         self.classifier = nn.Linear(64, n_classes)
 
@@ -85,87 +95,65 @@ class SlimResNet(nn.Module):
         return self.classifier(self.blocks(self.stem(inputs)).mean((2, 3)))
 
 
-def _halving_block(channels: int, wider: int) -> BasicBlock:
-    shortcut = nn.Sequential(conv1x1(channels, wider, 2), nn.BatchNorm2d(wider))
-    return BasicBlock(channels, wider, stride=2, downsample=shortcut)
-
-
-def _mlp(data: ImageData) -> nn.Module:
-    channels, height, width = data.input_shape
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(channels * height * width, 1000),
-        nn.Sigmoid(),
-        nn.Linear(1000, data.n_classes),
-    )
-
-
 def _torchvision(name: str, data: ImageData, pretrained: bool) -> nn.Module:
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
         raise ValueError(
             f"unknown model {name!r}; choose 'mlp', 'slim-resnet', 'timm/<name>' or "
             f"one of torchvision's, such as 'resnet18' or 'vit_b_16'"
         )
-    if not pretrained:
-        model = torchvision.models.get_model(
-            name, weights=None, num_classes=data.n_classes
-        )
-        channels, height, _ = data.input_shape
-        if isinstance(model, torchvision.models.ResNet) and height < 64:
-            # The 32×32 stem: a 7×7 stride and a pool would leave nothing to look at.
-            width = model.conv1.out_channels
-            model.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out")
-            model.maxpool = nn.Identity()
-        return model
-    model = _pretrained(name)
-    outputs = check_outputs(model, torch.zeros(1, *data.input_shape)).shape[1]
-    if outputs == data.n_classes:
-        return model
-    heads = [
-        (path, module)
-        for path, module in model.named_modules()
-        if type(module) is nn.Linear and module.out_features == outputs
-    ]
-    if not heads:
-        raise ValueError(
-            f"the {outputs} outputs of {name!r} are not those of a linear layer that "
-            f"could give way to one of {data.n_classes}; take a network that ends in "
-            "one, such as 'resnet18', or leave pretrained at False"
-        )
-    path, last = heads[-1]
-    model.set_submodule(path, nn.Linear(last.in_features, data.n_classes))
+    if pretrained:
+        return _pretrained(name, data)
+    model = models.get_model(name, weights=None, num_classes=data.n_classes)
+    channels, height, _ = data.input_shape
+    if isinstance(model, models.ResNet) and height < 64:
+        # The 32×32 stem: a 7×7 stride and a pool would leave nothing to look at.
+        width = model.conv1.out_channels
+        model.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out")
+        model.maxpool = nn.Identity()
     return model
 
 
-def _pretrained(name: str) -> nn.Module:
-    """A network of torchvision with its recommended weights."""
+def _pretrained(name: str, data: ImageData) -> nn.Module:
+    """A network of torchvision with its recommended weights, and a last layer for K."""
+    from torchvision import models
+
     try:
-        return torchvision.models.get_model(name, weights="DEFAULT")
+        model = models.get_model(name, weights="DEFAULT")
     except OSError as error:
-        url = torchvision.models.get_model_weights(name).DEFAULT.url
+        url = models.get_model_weights(name).DEFAULT.url
         folder = Path(torch.hub.get_dir(), "checkpoints")
         raise OSError(
             f"no pretrained weights of {name!r}: not in {folder}, and {url} cannot be "
             f"read ({error}); put that file there, name another folder by TORCH_HOME, "
             "or leave pretrained at False"
         ) from error
+    outputs = check_outputs(model, torch.zeros(1, *data.input_shape)).shape[1]
+    if outputs == data.n_classes:
+        return model
+    linear = {p: m for p, m in model.named_modules() if type(m) is nn.Linear}
+    heads = [path for path, layer in linear.items() if layer.out_features == outputs]
+    if not heads:
+        raise ValueError(
+            f"the {outputs} outputs of {name!r} are not those of a linear layer that "
+            f"could give way to one of {data.n_classes}; take a network that ends in "
+            "one, such as 'resnet18', or leave pretrained at False"
+        )
+    head = nn.Linear(linear[heads[-1]].in_features, data.n_classes)
+    model.set_submodule(heads[-1], head)
+    return model
 
 
 def _timm(name: str, data: ImageData, pretrained: bool) -> nn.Module:
     try:
         import timm
-    except ImportError as error:
+
+        sizes = {"num_classes": data.n_classes, "in_chans": data.input_shape[0]}
+        return timm.create_model(name, pretrained=pretrained, **sizes)
+    except (ImportError, RuntimeError) as error:
         raise ValueError(
-            f"timm/{name} needs the package timm: pip install timm"
+            f"timm/{name} cannot be built ({error}); pip install timm, and choose one "
+            "of timm.list_models()"
         ) from error
-    try:
-        return timm.create_model(
-            name,
-            pretrained=pretrained,
-            num_classes=data.n_classes,
-            in_chans=data.input_shape[0],
-        )
-    except RuntimeError as error:
-        raise ValueError(f"timm cannot build {name!r}: {error}") from error

@@ -30,20 +30,26 @@ from mnemonic.audits.distance import distances, fresh_weights, over_unlearning, 
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.exposure import reading, replay, trigger
 from mnemonic.audits.membership import entropy_attack, loss_attack, matched_losses
-from mnemonic.audits.outputs import answered_right, layers_of, logits_of, part_of
+from mnemonic.audits.outputs import (
+    answered_right,
+    last_linear,
+    layers_of,
+    logits_of,
+    part_of,
+    quarters,
+)
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import check_outputs, device_of, last_layer
 from mnemonic.storage import digest
 
-COLUMNS = (
+COLUMNS = [
     "audit", "measure", "value", "low", "high", "reference", "reference_sd", "gap",
     "unit", "n",
-)  # fmt: skip
+]  # fmt: skip
 
 Measures = dict[tuple[str, str], Estimate]  # by audit and measure
 
@@ -97,34 +103,23 @@ def audit(
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
     """
-    classes, seed = (
-        checked_classes(classes, checked_data(data).n_classes),
-        checked_seed(seed),
-    )
+    classes = checked_classes(classes, checked_data(data).n_classes)
+    checked_seed(seed)
     references = _networks(reference)
-    for network in (model, *references, *([] if original is None else [original])):
-        probe = torch.zeros(2, *data.input_shape, device=device_of(network))
-        check_outputs(network, probe, data.n_classes)
     if codes is not None:
         checked_codes(codes).check(data)
     context = (data, classes, original, codes, seed)
     found = measure(model, references, *context)
-    beside = _measured(references, *context)
-    rows = []
-    for (name, what), estimate in found.items():
-        others = [m[name, what].value for m in beside if (name, what) in m]
-        mean = fmean(others) if others else float("nan")
-        rows.append(
-            {
-                "audit": name,
-                "measure": what,
-                **asdict(estimate),
-                "reference": mean,
-                "reference_sd": stdev(others) if len(others) > 1 else float("nan"),
-                "gap": estimate.value - mean,
-            }
-        )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    beside = _measured(references, *context) if references else []
+    table = pd.DataFrame(
+        {"audit": name, "measure": what, **asdict(estimate)}
+        for (name, what), estimate in found.items()
+    )
+    others = [[m[key].value for m in beside if key in m] for key in found]
+    table["reference"] = [fmean(o) if o else float("nan") for o in others]
+    table["reference_sd"] = [stdev(o) if o[1:] else float("nan") for o in others]
+    table["gap"] = table["value"] - table["reference"]
+    return table[COLUMNS]
 
 
 def measure(
@@ -137,121 +132,84 @@ def measure(
     seed: int,
 ) -> Measures:
     """All measures of one network, as ``audit`` has them, in the order of its table."""
+    how = {"data": data, "classes": classes, "seed": seed}
     found: Measures = {}
 
-    def enter(name: str, measures: dict[str, Estimate], prefix: str = "") -> None:
+    def enter(name: str, prefix: str, measures: dict[str, Estimate]) -> None:
         found.update({(name, prefix + what): e for what, e in measures.items()})
 
-    enter("accuracy", _accuracies(model, data, classes, seed))
-    losses = matched_losses(model, data, classes, seed=seed)
-    enter("membership", loss_attack(*losses, seed=seed), "loss/")
-    called = entropy_attack(model, data, classes, seed=seed)
-    enter("membership", {"entropy/called_members": called})
+    for which, part in quarters(data, classes).items():
+        right = percent_of(answered_right(model, data, part), seed=seed)
+        enter("accuracy", which, {"": right})
+    losses = matched_losses(model, **how)
+    enter("membership", "loss/", loss_attack(*losses, seed=seed))
+    enter("membership", "entropy/", {"called_members": entropy_attack(model, **how)})
     if references:
-        enter("distance", distances(model, references, data, classes, seed=seed))
-    forget = part_of(data, "train", classes)
-    answers = [
-        logits_of(m, data, forget) for m in (model, fresh_weights(model, seed=seed))
-    ]
-    enter("distance", {"forget-train/zrf": zrf(*answers, seed=seed)})
+        enter("distance", "", distances(model, references, **how))
+    forget, fresh = part_of(data, "train", classes), fresh_weights(model, seed=seed)
+    answers = [logits_of(network, data, forget) for network in (model, fresh)]
+    enter("distance", "forget-train/", {"zrf": zrf(*answers, seed=seed)})
     if original is not None:
-        lost = over_unlearning(model, original, data, classes, seed=seed)
-        enter("distance", {"forget-train/over_unlearning": lost})
+        lost = over_unlearning(model, original, **how)
+        enter("distance", "forget-train/", {"over_unlearning": lost})
     if layers := layers_of(model, data):
-        enter("probe", linear_probes(model, data, classes, layers=layers, seed=seed))
+        enter("probe", "", linear_probes(model, layers=layers, **how))
     if references:
-        each = [
-            feature_similarity(model, r, data, classes, seed=seed) for r in references
-        ]
-        enter("similarity", _mean_over(each), "reference/")
+        each = [feature_similarity(model, other, **how) for other in references]
+        enter("similarity", "reference/", _mean_over(each))
     if original is not None:
-        to_original = feature_similarity(model, original, data, classes, seed=seed)
-        enter("similarity", to_original, "original/")
-    if _ends_in_linear(model, data):
-        for prefix, level in (("", False), ("levelled/", True)):
-            attacked = prototype_attack(model, data, classes, level=level, seed=seed)
-            enter("prototype", attacked, prefix)
+        enter("similarity", "original/", feature_similarity(model, original, **how))
+    if last_linear(model, data) is not None:
+        enter("prototype", "", prototype_attack(model, **how))
+        enter("prototype", "levelled/", prototype_attack(model, level=True, **how))
     fewest = int(torch.bincount(data.train.labels.cpu()).min())
     for k in SAMPLES:
         if k <= fewest:
-            again = relearn(model, data, classes, samples=k, seed=seed)
-            enter("relearning", again, f"k={k}/")
-    k = min(max(SAMPLES), fewest)
-    again = relearn_remaining(model, data, classes, samples=k, seed=seed)
-    enter("relearning", again, "remaining_only/")
+            enter("relearning", f"k={k}/", relearn(model, samples=k, **how))
+    again = relearn_remaining(model, samples=min(max(SAMPLES), fewest), **how)
+    enter("relearning", "remaining_only/", again)
     if codes is not None:
         told = reading(model, codes, classes, original=original)
-        enter("exposure", told, "reading/")
-        enter("exposure", replay(model, data, codes, classes, seed=seed), "replay/")
-        enter("exposure", trigger(model, data, codes, classes, seed=seed), "trigger/")
-    return found
-
-
-def _accuracies(
-    model: nn.Module, data: ImageData, classes: tuple[int, ...], seed: int
-) -> dict[str, Estimate]:
-    found = {}
-    for whose in ("forget", "remaining"):
-        for split in ("train", "test"):
-            part = part_of(data, split, classes, others=whose == "remaining")
-            right = answered_right(model, data, part)
-            found[f"{whose}-{split}"] = percent_of(right, seed=seed)
+        enter("exposure", "reading/", told)
+        enter("exposure", "replay/", replay(model, codes=codes, **how))
+        enter("exposure", "trigger/", trigger(model, codes=codes, **how))
     return found
 
 
 def _mean_over(found: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
     """Means of the same measures, and of the ends of their intervals."""
-    return {
-        what: Estimate(
-            fmean(f[what].value for f in found),
-            fmean(f[what].low for f in found),
-            fmean(f[what].high for f in found),
-            first.unit,
-            first.n,
-        )
-        for what, first in found[0].items()
-        if all(what in f for f in found)
-    }
+    means = {}
+    for what, first in found[0].items():
+        if all(what in f for f in found):
+            each = [(f[what].value, f[what].low, f[what].high) for f in found]
+            means[what] = Estimate(
+                *map(fmean, zip(*each, strict=True)), first.unit, first.n
+            )
+    return means
 
 
-def _networks(reference: object) -> list[nn.Module]:
-    networks = [reference] if isinstance(reference, nn.Module) else reference
-    if networks is None:
+def _networks(given: object) -> list[nn.Module]:
+    if given is None:
         return []
+    networks = [given] if isinstance(given, nn.Module) else given
     if not isinstance(networks, Sequence) or not all(
         isinstance(n, nn.Module) for n in networks
     ):
         raise ValueError(
-            f"reference is {reference!r}; give a network trained without the forget "
+            f"reference is {given!r}; give a network trained without the forget "
             "classes, or a list of some"
         )
     return list(networks)
 
 
-def _ends_in_linear(model: nn.Module, data: ImageData) -> bool:
-    try:
-        last_layer(model, data.input_shape)
-    except ValueError:  # the network itself has been looked at
-        return False
-    return True
-
-
 def _measured(references: list[nn.Module], *context: object) -> list[Measures]:
     """Measures of each reference, compared with the other ones; kept in memory."""
-    if not references:
-        return []
     data, classes, original, codes, seed = context
     networks = [*references, *([] if original is None else [original])]
     few = data.test.take(torch.arange(min(len(data.test), 64)))
-    key = digest(
-        # Answers too: what forward does is neither in the weights nor in the name.
-        [(str(n), dict(n.state_dict()), logits_of(n, data, few)) for n in networks],
-        original is None,
-        data,
-        classes,
-        codes,
-        seed,
-    )
+    # Answers too: what forward does is neither in the weights nor in the name.
+    known = [(str(n), dict(n.state_dict()), logits_of(n, data, few)) for n in networks]
+    key = digest(known, original is None, data, classes, codes, seed)
     if key not in _MEASURED:
         _MEASURED[key] = [
             measure(r, references[:i] + references[i + 1 :], *context)

@@ -35,9 +35,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, mean_of
-from mnemonic.audits.outputs import BATCH_SIZE, logits_of, part_of
+from mnemonic.audits.outputs import inputs_of, logits_of, part_of, quarters, told_apart
 from mnemonic.baselines.distances import kl
-from mnemonic.checks import checked_classes, checked_tensors
+from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import (
     check_loss,
@@ -130,21 +130,18 @@ def distances(
             f"references are {references!r}; give a list of at least one network that "
             "was trained without the forget classes, such as [network]"
         )
+    measures = {
+        "js": (js, "nats"),
+        "kl": (lambda p, q: kl(q.double(), p.double()), "nats"),
+        "activation_distance": (activation_distance, "1"),
+    }
     found = {}
-    for whose in ("forget", "remaining"):
-        for split in ("train", "test"):
-            part = part_of(data, split, classes, others=whose == "remaining")
-            p = logits_of(model, data, part)
-            qs = [logits_of(reference, data, part) for reference in references]
-            rows = {
-                "js": ([js(p, q) for q in qs], "nats"),
-                "kl": ([kl(q.double(), p.double()) for q in qs], "nats"),
-                "activation_distance": ([activation_distance(p, q) for q in qs], "1"),
-            }
-            for name, (each, unit) in rows.items():
-                found[f"{whose}-{split}/{name}"] = mean_of(
-                    torch.stack(each), unit=unit, seed=seed
-                )
+    for name, part in quarters(data, classes).items():
+        p = logits_of(model, data, part)
+        qs = [logits_of(reference, data, part) for reference in references]
+        for measure, (between, unit) in measures.items():
+            each = torch.stack([between(p, q) for q in qs])
+            found[f"{name}/{measure}"] = mean_of(each, unit=unit, seed=seed)
     return found
 
 
@@ -192,15 +189,15 @@ def over_unlearning(
 
     A ``ValueError`` says what of networks, data, classes or seed does not fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
-    part = part_of(data, "train", classes)
+    forget, _ = told_apart(classes, checked_data(data).n_classes)
+    part = part_of(data, "train", forget)
     generator = generator_for("over-unlearning", seed)
-    parts, device = [], device_of(original)
-    for inputs, _ in data.batches(part, batch_size=BATCH_SIZE, device=device):
-        near = towards_runner_up(original, data, inputs, classes, generator)
+    parts, device = [], device_of(model)
+    for inputs in inputs_of(original, data, part):
+        near = towards_runner_up(original, data, inputs, forget, generator)
         before = check_outputs(original, near, data.n_classes).cpu()
-        after = check_outputs(model, near.to(device_of(model)), data.n_classes).cpu()
-        before[:, list(classes)] = -torch.inf  # 0 after the softmax, and renormalised
+        after = check_outputs(model, near.to(device), data.n_classes).cpu()
+        before[:, forget] = -torch.inf  # 0 after the softmax, and renormalised
         parts.append(js(before, after))
     return mean_of(torch.cat(parts), unit="nats", seed=seed)
 
@@ -239,11 +236,10 @@ def towards_runner_up(
     with evaluation_mode(model), torch.enable_grad():
         for _ in range(STEPS):
             moved = moved.detach().requires_grad_(True)
-            outputs = model((moved - mean) / std)
-            loss = functional.cross_entropy(outputs, target, reduction="sum")
+            logits = model((moved - mean) / std)
+            loss = functional.cross_entropy(logits, target, reduction="sum")
             check_loss(model, loss)
             (gradient,) = torch.autograd.grad(loss, moved)
             stepped = moved.detach() - STEP * gradient.sign()
-            stepped = torch.minimum(stepped, pixels + BOUND)
-            moved = torch.maximum(stepped, pixels - BOUND).clamp(0, 1)
+            moved = stepped.clamp(pixels - BOUND, pixels + BOUND).clamp(0, 1)
     return (moved - mean) / std

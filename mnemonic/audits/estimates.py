@@ -58,8 +58,7 @@ def mean_of(values: Tensor, *, unit: str, seed: int) -> Estimate:
     Returns:
         The mean with its interval.
     """
-    _check(values)
-    table = torch.atleast_2d(values).double().cpu()
+    table = rows_of(values)
     repeats, n = table.shape
     means = [
         ((over_repeats @ table) * over_images).sum(1)
@@ -71,6 +70,14 @@ def mean_of(values: Tensor, *, unit: str, seed: int) -> Estimate:
 def percent_of(right: Tensor, *, seed: int) -> Estimate:
     """Percentage of true values, of shape ``[N]`` or ``[R, N]``; as ``mean_of``."""
     return mean_of(100 * right.double(), unit="%", seed=seed)
+
+
+def accuracies(right: dict[str, list[Tensor]], *, seed: int) -> dict[str, Estimate]:
+    """``"<whose>_accuracy"`` in percent, of whose images were answered right."""
+    return {
+        f"{whose}_accuracy": percent_of(torch.stack(rows), seed=seed)
+        for whose, rows in right.items()
+    }
 
 
 def auc_of(
@@ -89,9 +96,7 @@ def auc_of(
     Returns:
         The area in [0, 1] with its interval, which resamples images.
     """
-    _check(members)
-    _check(others)
-    members, others = (torch.atleast_2d(s).double().cpu() for s in (members, others))
+    members, others = rows_of(members), rows_of(others)
     n, m = members.shape[1], others.shape[1]
     wins = torch.zeros(n, m, dtype=torch.float64)  # share of score pairs won
     for a in members:
@@ -109,7 +114,6 @@ def auc_of(
 
 def spread_of(repeats: Tensor, *, unit: str, n: int) -> Estimate:
     """Mean of some repeats, of shape ``[R]``, between the percentiles of these."""
-    _check(repeats)
     return _estimate(float(repeats.double().mean()), repeats.double(), unit, n)
 
 
@@ -139,11 +143,8 @@ def _weights(seed: int, *sizes: int) -> Iterator[tuple[Tensor, ...]]:
         yield tuple(blocks)
 
 
-def _check(values: Tensor) -> None:
-    if not isinstance(values, Tensor) or values.ndim not in (1, 2) or 0 in values.shape:
-        shape = list(values.shape) if isinstance(values, Tensor) else type(values)
-        raise ValueError(
-            f"values are {shape}; give a tensor [N] or [R, N] with at least one image"
-        )
+def rows_of(values: Tensor) -> Tensor:
+    """Finite numbers as ``[R, N]``, in float64 on the CPU."""
     if not torch.isfinite(values).all():
         raise ValueError("a value is NaN or infinite; give finite ones")
+    return torch.atleast_2d(values).double().cpu()

@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.audits.estimates import Estimate, alone, percent_of
-from mnemonic.audits.outputs import BATCH_SIZE, part_of
+from mnemonic.audits.estimates import Estimate, alone, auc_of, percent_of
+from mnemonic.audits.outputs import inputs_of, part_of, told_apart
 from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
-from mnemonic.checks import checked_classes, checked_number, checked_tensors
+from mnemonic.checks import checked_number, checked_tensors
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.forgetting.step import code_logits
@@ -66,10 +66,8 @@ def told(losses: Tensor, classes: Sequence[int]) -> float:
     Returns:
         In [0, 1], ties counted half.
     """
-    classes = checked_classes(classes, len(losses))
-    remaining = [c for c in range(len(losses)) if c not in classes]
-    pairs = losses[list(classes)][:, None] - losses[remaining]
-    return float(((pairs > 0).double() + 0.5 * (pairs == 0)).mean())
+    forget, remaining = told_apart(classes, len(losses))
+    return auc_of(losses[forget], losses[remaining], seed=0).value
 
 
 def read_codes(model: nn.Module, codes: MnemonicCodes) -> Reading:
@@ -114,15 +112,15 @@ def reading(
 
     A ``ValueError`` says what of networks, codes or classes does not fit.
     """
-    classes = checked_classes(classes, len(checked_codes(codes).images))
-    said, k = read_codes(model, codes), len(codes.images)
-    found = {"told": alone(told(said.losses, classes), unit="1", n=k)}
+    k = len(checked_codes(codes).images)
+    forget, remaining = told_apart(classes, k)
+    said = read_codes(model, codes)
+    found = {"told": alone(told(said.losses, forget), unit="1", n=k)}
     if original is not None:
         growth = said.losses - read_codes(original, codes).losses
-        found["told_by_change"] = alone(told(growth, classes), unit="1", n=k)
+        found["told_by_change"] = alone(told(growth, forget), unit="1", n=k)
     right = said.answers == torch.arange(k)
-    for whose in ("forget", "remaining"):
-        chosen = [c for c in range(k) if (c in classes) == (whose == "forget")]
+    for whose, chosen in (("forget", forget), ("remaining", remaining)):
         for name, values in (("confidence", said.confidences), ("right", right)):
             percent = 100 * values[chosen].double().mean()
             found[f"{whose}/{name}"] = alone(percent, unit="%", n=len(chosen))
@@ -158,19 +156,19 @@ def replay(
 
     A ``ValueError`` says what of network, data, codes, classes or numbers does not fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
+    forget, _ = told_apart(classes, checked_data(data).n_classes)
     allowed = f"a whole number from 1 to {MOST_STEPS}"
     steps = checked_number(
         "steps", steps, lambda s: 1 <= s <= MOST_STEPS, allowed, whole=True
     )
     codes = _fitting(codes, data, model)
-    start = levelled(model, data, classes)
+    start = levelled(model, data, forget)
     found = {}
-    for which, chosen in (("own", list(classes)), ("all", codes.labels.tolist())):
+    for which, chosen in (("own", forget), ("all", codes.labels.tolist())):
         batch = (codes.images[chosen], codes.labels[chosen])
         after = fine_tuned(start, itertools.repeat(batch), steps=steps)
-        accuracies = accuracies_of([after], data, classes, seed)
-        found |= {f"{which}/{name}": a for name, a in accuracies.items()}
+        for name, accuracy in accuracies_of([after], data, forget, seed).items():
+            found[f"{which}/{name}"] = accuracy
     return found
 
 
@@ -200,23 +198,22 @@ def trigger(
     Raises:
         ValueError: If the shares are no list.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
+    forget, _ = told_apart(classes, checked_data(data).n_classes)
     codes = _fitting(codes, data, model)
-    images = part_of(data, "test", classes, others=True)
+    images = part_of(data, "test", forget, others=True)
     if isinstance(shares, str) or not isinstance(shares, Sequence):
         raise ValueError(f"shares are {shares!r}; give a list of numbers in [0, 1]")
+
+    def answered(c: int, share: float) -> Tensor:
+        given = inputs_of(model, data, images)
+        mixed = (blend(inputs, codes.images[c], share) for inputs in given)
+        logits = [check_outputs(model, batch, data.n_classes) for batch in mixed]
+        return torch.cat(logits).argmax(1).cpu() == c
+
     found = {}
     for share in shares:
-        answered: list[list[Tensor]] = [[] for _ in classes]
-        for inputs, _ in data.batches(
-            images, batch_size=BATCH_SIZE, device=device_of(model)
-        ):
-            for c, parts in zip(classes, answered, strict=True):
-                mixed = blend(inputs, codes.images[c], share)
-                answers = check_outputs(model, mixed, data.n_classes).argmax(1)
-                parts.append((answers == c).cpu())
         # A mean over codes first: the images are the sample.
-        rates = torch.stack([torch.cat(parts) for parts in answered]).double().mean(0)
+        rates = torch.stack([answered(c, share) for c in forget]).double().mean(0)
         found[f"{100 * share:g}%/answered"] = percent_of(rates, seed=seed)
     return found
 

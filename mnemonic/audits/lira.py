@@ -33,8 +33,8 @@ from sklearn.metrics import roc_curve
 from torch import Tensor
 from torch.nn import functional
 
-from mnemonic.audits.estimates import Estimate, alone, auc_of, mean_of
-from mnemonic.checks import checked_number, described
+from mnemonic.audits.estimates import Estimate, alone, auc_of, mean_of, rows_of
+from mnemonic.checks import checked_number, checked_tensors, described
 
 FALSE_POSITIVES = 0.01
 
@@ -68,25 +68,33 @@ def lira(
         ValueError: If shapes differ, there are fewer than three pairs, or a number is
             not finite.
     """
-    forgot, never = scores(unlearned, labels), scores(retrained, labels)
-    if forgot.ndim != 2 or forgot.shape != never.shape or len(forgot) < 3:
+    checked_tensors(3, unlearned=unlearned, retrained=retrained)
+    s, n, k = unlearned.shape
+    if s < 3 or k < 2:
         raise ValueError(
-            f"logits of {list(unlearned.shape)} and {list(retrained.shape)}; give "
-            "[S, N, K] of both, with S = 3 pairs or more: two are left to fit to"
+            f"logits are of shape {[s, n, k]}; give [S, N, K] of K = 2 classes or more "
+            "in S = 3 pairs or more: two are left to fit to"
         )
-    positive, negative = torch.empty_like(forgot), torch.empty_like(never)  # [S, N]
-    for s in range(len(forgot)):
-        others = torch.arange(len(forgot)) != s
-        pair = torch.stack([forgot[s], never[s]])
-        positive[s], negative[s] = log_ratios(
-            pair, forgot[others], never[others], sd_floor=sd_floor
+    whole = isinstance(labels, Tensor) and labels.dtype == torch.int64
+    whole = whole and not labels.is_meta
+    if not (whole and labels.shape == (n,) and {*labels.tolist()} <= {*range(k)}):
+        raise ValueError(
+            f"labels are {described(labels)}; give int64 [N] of classes 0..{k - 1}, "
+            f"one for each of {n} images"
         )
+    forgot, never = (rows_of(scores(z, labels)) for z in (unlearned, retrained))
+    pairs = []
+    for i in range(s):
+        others = torch.arange(s) != i
+        pair = torch.stack([forgot[i], never[i]])
+        shadows = forgot[others], never[others]
+        pairs.append(log_ratios(pair, *shadows, sd_floor=sd_floor))
+    positive, negative = torch.stack(pairs, 1)  # [S, N]
     right = torch.cat([positive > 0, negative <= 0]).double().mean(0)  # [N]
     false, true, _ = roc_curve(
         [1] * positive.numel() + [0] * negative.numel(),
         torch.cat([positive.flatten(), negative.flatten()]).numpy(),
     )
-    n = positive.shape[1]
     at_few = 100 * true[false <= FALSE_POSITIVES].max()
     return {
         "auc": auc_of(positive, negative, seed=seed, paired=True),
@@ -105,35 +113,9 @@ def scores(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Nats, shape ``[S, N]`` or ``[N]``; computed as z_c - log Σ_{j≠c} exp z_j, which
         does not overflow where p_c is 1.
-
-    Raises:
-        ValueError: If shapes or labels do not fit, or a logit is not finite.
     """
-    if not (
-        isinstance(logits, Tensor)
-        and isinstance(labels, Tensor)
-        and logits.is_floating_point()
-        and labels.dtype == torch.int64
-        and logits.ndim in (2, 3)
-        and labels.shape == logits.shape[-2:-1]
-        and 0 not in logits.shape
-        and logits.shape[-1] >= 2
-        and not (logits.is_meta or labels.is_meta)
-    ):
-        raise ValueError(
-            f"logits are {described(logits)} with labels {described(labels)}; give "
-            "floats [S, N, K] or [N, K], and int64 [N]"
-        )
-    k = logits.shape[-1]
-    if not (labels.min() >= 0 and labels.max() < k):
-        raise ValueError(
-            f"labels range from {int(labels.min())} to {int(labels.max())}, the logits "
-            f"are of the classes 0..{k - 1}; give the labels of these images"
-        )
-    if not torch.isfinite(logits).all():
-        raise ValueError("a logit is NaN or infinite; give logits of sound networks")
     logits = logits.double()
-    own = functional.one_hot(labels, k).bool().expand(logits.shape)
+    own = functional.one_hot(labels, logits.shape[-1]).bool().expand(logits.shape)
     others = logits.masked_fill(own, -torch.inf).logsumexp(-1)
     return logits[own].reshape(others.shape) - others
 
@@ -156,10 +138,8 @@ def log_ratios(
     floor = checked_number(
         "sd_floor", sd_floor, lambda v: 0 < v <= sys.float_info.max, "nats above 0"
     )
-    densities = [
-        torch.distributions.Normal(
-            phi.mean(0), phi.std(0).clamp_min(float(floor))
-        ).log_prob(audited)
+    forgot, never = (
+        torch.distributions.Normal(phi.mean(0), phi.std(0).clamp_min(float(floor)))
         for phi in (unlearned, retrained)
-    ]
-    return densities[0] - densities[1]
+    )
+    return forgot.log_prob(audited) - never.log_prob(audited)

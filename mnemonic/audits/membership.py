@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, auc_of, percent_of, spread_of
-from mnemonic.audits.outputs import logits_of, part_of
+from mnemonic.audits.outputs import halves, logits_of, part_of
 from mnemonic.checks import checked_classes, checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import generator_for
@@ -81,16 +81,16 @@ def matched_losses(
 
     A ``ValueError`` says what of network, data, classes or seed does not fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
     generator = generator_for("matched-losses", seed)
-    members, others = [], []
-    for c in classes:
+    drawn = []
+    for c in checked_classes(classes, checked_data(data).n_classes):
         sides = [class_losses(model, data, [c], split=s) for s in ("train", "test")]
         n = min(map(len, sides))
-        drawn = [s[torch.randperm(len(s), generator=generator)[:n]] for s in sides]
-        members.append(drawn[0])
-        others.append(drawn[1])
-    return torch.cat(members), torch.cat(others)
+        drawn.append(
+            [s[torch.randperm(len(s), generator=generator)[:n]] for s in sides]
+        )
+    members, others = (torch.cat(side) for side in zip(*drawn, strict=True))
+    return members, others
 
 
 def loss_attack(
@@ -119,12 +119,10 @@ def loss_attack(
             f"{FEWEST} or more (see matched_losses)"
         )
     auc = auc_of(-members, -others, seed=seed)
-    losses = torch.cat([members, others]).double().numpy()[:, None]
-    trained_on = [1] * len(members) + [0] * len(others)
     accuracies = cross_val_score(
         make_pipeline(StandardScaler(), LogisticRegression()),
-        losses,
-        trained_on,
+        torch.cat([members, others]).double().numpy()[:, None],
+        [1] * len(members) + [0] * len(others),
         cv=StratifiedShuffleSplit(n_splits=SPLITS, random_state=_state(seed)),
     )
     accuracy = spread_of(torch.as_tensor(100 * accuracies), unit="%", n=auc.n)
@@ -147,18 +145,15 @@ def entropy_attack(
 
     A ``ValueError`` says what of network, data, classes or seed does not fit.
     """
-    known = entropies(
-        logits_of(model, data, part_of(data, "train", classes, others=True))
+    train = halves(data, classes, "train")
+    asked, known, unknown = (
+        entropies(logits_of(model, data, part))
+        for part in (train["forget"], train["remaining"], data.test)
     )
-    unknown = entropies(logits_of(model, data, data.test))
-    asked = entropies(logits_of(model, data, part_of(data, "train", classes)))
-    attack = make_pipeline(
-        StandardScaler(), LogisticRegression(class_weight="balanced")
-    )
-    attack.fit(
-        torch.cat([known, unknown]).numpy()[:, None],
-        [1] * len(known) + [0] * len(unknown),
-    )
+    balanced = LogisticRegression(class_weight="balanced")
+    attack = make_pipeline(StandardScaler(), balanced)
+    seen = torch.cat([known, unknown]).numpy()[:, None]
+    attack.fit(seen, [1] * len(known) + [0] * len(unknown))
     called = torch.as_tensor(attack.predict(asked.numpy()[:, None]) == 1)
     return percent_of(called, seed=seed)
 

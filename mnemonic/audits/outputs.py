@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,14 +24,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.checks import checked_classes
-from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.data.files import Split
-from mnemonic.networks import check_outputs, device_of
+from mnemonic.data.arrays import ImageData, checked_data, named_split
+from mnemonic.data.splits import Split
+from mnemonic.networks import check_outputs, device_of, last_layer
 
 BATCH_SIZE = 512
 MOST_FEATURES = 2048
 # Layers that give on what they were given: a probe on them reads the layer before.
 _NOTHING_NEW = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
+
+
+def told_apart(classes: Sequence[int], n_classes: int) -> tuple[list[int], list[int]]:
+    """The forget classes and the remaining ones, each in ascending order."""
+    forget = checked_classes(classes, n_classes)
+    return list(forget), [c for c in range(n_classes) if c not in forget]
 
 
 def part_of(
@@ -50,12 +57,8 @@ def part_of(
     Raises:
         ValueError: If the split or a class is not known, or there is no such image.
     """
-    if split not in ("train", "validation", "test"):
-        raise ValueError(
-            f"unknown split {split!r}; choose 'train', 'validation' or 'test'"
-        )
     classes = checked_classes(classes, checked_data(data).n_classes)
-    whole: Split = getattr(data, split)
+    whole = named_split(data, split)
     labels = whole.labels
     chosen = torch.isin(labels, torch.tensor(classes, device=labels.device)) != others
     if not chosen.any():
@@ -66,6 +69,32 @@ def part_of(
             "left of it for a retrained network"
         )
     return whole.take(chosen.nonzero()[:, 0])
+
+
+def halves(
+    data: ImageData, classes: Sequence[int], split: str = "test"
+) -> dict[str, Split]:
+    """Images of the ``"forget"`` and of the ``"remaining"`` classes."""
+    return {
+        "forget": part_of(data, split, classes),
+        "remaining": part_of(data, split, classes, others=True),
+    }
+
+
+def quarters(data: ImageData, classes: Sequence[int]) -> dict[str, Split]:
+    """Both sides of the training and of the test images, such as ``"forget-test"``."""
+    return {
+        f"{whose}-{split}": part_of(data, split, classes, others=whose == "remaining")
+        for whose in ("forget", "remaining")
+        for split in ("train", "test")
+    }
+
+
+def inputs_of(model: nn.Module, data: ImageData, split: Split) -> Iterator[Tensor]:
+    """Inputs of a split, batch by batch, where the network is."""
+    device = device_of(model)
+    for inputs, _ in data.batches(split, batch_size=BATCH_SIZE, device=device):
+        yield inputs
 
 
 def logits_of(model: nn.Module, data: ImageData, split: Split) -> Tensor:
@@ -79,14 +108,28 @@ def logits_of(model: nn.Module, data: ImageData, split: Split) -> Tensor:
     Returns:
         Shape ``[N, K]``, on the CPU.
     """
-    batches = data.batches(split, batch_size=BATCH_SIZE, device=device_of(model))
-    found = [check_outputs(model, inputs, data.n_classes) for inputs, _ in batches]
-    return torch.cat(found).cpu()
+    batches = inputs_of(model, data, split)
+    return torch.cat([check_outputs(model, b, data.n_classes) for b in batches]).cpu()
 
 
 def answered_right(model: nn.Module, data: ImageData, split: Split) -> Tensor:
     """Whether the network is right about each image of a split, shape ``[N]``."""
     return logits_of(model, data, split).argmax(1) == split.labels.cpu()
+
+
+def check_fits(model: nn.Module, data: ImageData) -> None:
+    """Make sure that a network gives K logits for images of such data."""
+    blank = torch.zeros(2, *checked_data(data).input_shape, device=device_of(model))
+    check_outputs(model, blank, data.n_classes)
+
+
+def last_linear(model: nn.Module, data: ImageData) -> nn.Linear | None:
+    """The layer that gives the logits, if it is a linear one."""
+    check_fits(model, data)
+    try:
+        return last_layer(model, data.input_shape)[1]
+    except ValueError:  # the network itself has been looked at
+        return None
 
 
 def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
@@ -100,15 +143,12 @@ def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
         In the order in which they run; without layers that only reshape, and without
         those that give no tensor ``[N, …]``. Lists of layers count as their members.
     """
-    probe = torch.zeros(2, *checked_data(data).input_shape, device=device_of(model))
-    layers = {
-        name: layer
-        for name, layer in _top_level(model)
-        if not isinstance(layer, _NOTHING_NEW)
-    }
     found: dict[str, object] = {}
-    _run(model, probe, data.n_classes, layers, found.__setitem__)
-    return tuple(n for n, output in found.items() if _is_feature(output, len(probe)))
+    with _heard(
+        dict(_top_level(model)), lambda name, _, output: found.update({name: output})
+    ):
+        check_fits(model, data)
+    return tuple(name for name, output in found.items() if _is_feature(output, 2))
 
 
 def features_of(
@@ -137,25 +177,23 @@ def features_of(
             f"{type(model).__name__} has no layer {named}; "
             f"give a list of some of {', '.join(n for n in modules if n)}"
         )
-    chosen = {name: modules[name] for name in layers}
     rows: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for inputs, _ in data.batches(
-        split, batch_size=BATCH_SIZE, device=device_of(model)
-    ):
-        seen: dict[str, Tensor] = {}
+    seen: dict[str, object] = {}
 
-        def keep(name: str, output: object, seen: dict = seen) -> None:
-            seen[name] = _row(output) if isinstance(output, Tensor) else output
+    def keep(name: str, _: tuple, output: object) -> None:
+        seen[name] = _row(output) if isinstance(output, Tensor) else output
 
-        _run(model, inputs, data.n_classes, chosen, keep)
-        for name in layers:
-            output = seen.get(name)
-            if not _is_feature(output, len(inputs)):
-                raise ValueError(
-                    f"layer {name} of {type(model).__name__} gives no tensor with one "
-                    "entry an image when the network runs; name another"
-                )
-            rows[name].append(output)
+    with _heard({name: modules[name] for name in layers}, keep):
+        for inputs in inputs_of(model, data, split):
+            seen.clear()
+            check_outputs(model, inputs, data.n_classes)
+            for name in layers:
+                if not _is_feature(seen.get(name), len(inputs)):
+                    raise ValueError(
+                        f"layer {name} of {type(model).__name__} gives no tensor with "
+                        "one entry an image when the network runs; name another"
+                    )
+                rows[name].append(seen[name])
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
@@ -164,37 +202,30 @@ def last_inputs(
 ) -> Tensor:
     """What the last linear layer is given for each image, ``[N, D]``, on the CPU."""
     rows: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(
-        lambda _, given: rows.append(given[0].detach().flatten(1).cpu())
-    )
-    try:
+    with _heard({"last": layer}, lambda _, given, __: rows.append(given[0].flatten(1))):
         logits_of(model, data, split)
-    finally:
-        handle.remove()
-    return torch.cat(rows)
+    return torch.cat(rows).cpu()
 
 
 def _top_level(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, layer in model.named_children():
         if isinstance(layer, (nn.ModuleList, nn.ModuleDict)):
             yield from _top_level(layer, f"{prefix}{name}.")
-        else:
+        elif not isinstance(layer, _NOTHING_NEW):
             yield prefix + name, layer
 
 
-def _run(
-    model: nn.Module,
-    inputs: Tensor,
-    n_classes: int,
-    layers: dict[str, nn.Module],
-    keep: Callable[[str, object], None],
-) -> None:
+@contextlib.contextmanager
+def _heard(
+    layers: dict[str, nn.Module], keep: Callable[[str, tuple, object], None]
+) -> Iterator[None]:
+    """Hand over what each layer is given and what it gives, whenever it runs."""
     handles = [
-        layer.register_forward_hook(lambda _, __, output, n=name: keep(n, output))
+        layer.register_forward_hook(lambda _, *seen, name=name: keep(name, *seen))
         for name, layer in layers.items()
     ]
     try:
-        check_outputs(model, inputs, n_classes)
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -26,10 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.audits.estimates import Estimate, percent_of
-from mnemonic.audits.outputs import last_inputs, part_of
+from mnemonic.audits.estimates import Estimate, accuracies
+from mnemonic.audits.outputs import halves, last_inputs, told_apart
 from mnemonic.audits.relearning import drawn, levelled
-from mnemonic.checks import checked_classes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import last_layer
 
@@ -62,24 +61,21 @@ def prototype_attack(
 
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
-    attacked = levelled(model, data, classes) if level else copy.deepcopy(model)
+    forget, _ = told_apart(classes, checked_data(data).n_classes)
+    attacked = levelled(model, data, forget) if level else copy.deepcopy(model)
     _, layer = last_layer(attacked, data.input_shape)
-    asked, right = {}, {}
-    for whose in ("forget", "remaining"):
-        part = part_of(data, "test", classes, others=whose == "remaining")
-        asked[whose] = (last_inputs(attacked, layer, data, part), part.labels.cpu())
-        right[whose] = []
-    for part, _ in drawn(data, classes, samples, draws, seed):
+    asked = {
+        whose: (last_inputs(attacked, layer, data, part), part.labels.cpu())
+        for whose, part in halves(data, forget).items()
+    }
+    right: dict[str, list[Tensor]] = {whose: [] for whose in asked}
+    for part, _ in drawn(data, forget, samples, draws, seed):
         shown = last_inputs(attacked, layer, data, part)
-        weight, bias = moved_rows(layer, shown, part.labels.cpu(), classes)
+        weight, bias = moved_rows(layer, shown, part.labels.cpu(), forget)
         for whose, (features, labels) in asked.items():
             answers = functional.linear(features, weight, bias).argmax(1)
             right[whose].append(answers == labels)
-    return {
-        f"{whose}_accuracy": percent_of(torch.stack(rows), seed=seed)
-        for whose, rows in right.items()
-    }
+    return accuracies(right, seed=seed)
 
 
 def moved_rows(

@@ -29,18 +29,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.audits.estimates import Estimate, percent_of
-from mnemonic.audits.outputs import answered_right, part_of
-from mnemonic.checks import checked_classes, checked_number
-from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.data.files import Split
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    device_of,
-    evaluation_mode,
-    last_layer,
+from mnemonic.audits.estimates import Estimate, accuracies
+from mnemonic.audits.outputs import (
+    answered_right,
+    check_fits,
+    halves,
+    last_linear,
+    told_apart,
 )
+from mnemonic.checks import checked_number
+from mnemonic.data.arrays import ImageData, checked_data
+from mnemonic.data.splits import Split
+from mnemonic.networks import check_loss, device_of, evaluation_mode
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
@@ -85,12 +85,8 @@ def relearn(
     samples = checked_number(
         "samples", samples, lambda n: n >= 0, "0 or more images a class", whole=True
     )
-    if samples == 0:
-        return accuracies_of([start], data, classes, seed)
-    networks = (
-        fine_tuned(start, _batches(data, part, start, generator), steps=STEPS)
-        for part, generator in drawn(data, every, samples, draws, seed)
-    )
+    taught = drawn(data, every, samples, draws, seed)
+    networks = _fine_tuned_on(taught, start, data) if samples else [start]
     return accuracies_of(networks, data, classes, seed)
 
 
@@ -120,14 +116,10 @@ def relearn_remaining(
 
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
-    _check_fits(model, data)
-    remaining = [c for c in range(data.n_classes) if c not in classes]
-    networks = (
-        fine_tuned(model, _batches(data, part, model, generator), steps=STEPS)
-        for part, generator in drawn(data, remaining, samples, draws, seed)
-    )
-    return accuracies_of(networks, data, classes, seed)
+    forget, remaining = told_apart(classes, checked_data(data).n_classes)
+    check_fits(model, data)
+    taught = drawn(data, remaining, samples, draws, seed)
+    return accuracies_of(_fine_tuned_on(taught, model, data), data, forget, seed)
 
 
 def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Module:
@@ -142,24 +134,25 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
         The copy; as it was where the logits do not come from a linear layer with a
         bias.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
-    _check_fits(model, data)
+    forget, remaining = told_apart(classes, checked_data(data).n_classes)
     copied = copy.deepcopy(model)
-    try:
-        _, layer = last_layer(copied, data.input_shape)
-    except ValueError:  # nothing to level
-        return copied
-    if layer.bias is not None:
-        remaining = [c for c in range(data.n_classes) if c not in classes]
+    layer = last_linear(copied, data)
+    if layer is not None and layer.bias is not None:
         with torch.no_grad():
             lowest = layer.bias[remaining].min()
-            layer.bias[list(classes)] = layer.bias[list(classes)].clamp_min(lowest)
+            layer.bias[forget] = layer.bias[forget].clamp_min(lowest)
     return copied
 
 
-def _check_fits(model: nn.Module, data: ImageData) -> None:
-    probe = torch.zeros(2, *data.input_shape, device=device_of(model))
-    check_outputs(model, probe, data.n_classes)
+def _fine_tuned_on(
+    drawn: Iterable[tuple[Split, torch.Generator]], start: nn.Module, data: ImageData
+) -> Iterator[nn.Module]:
+    for part, generator in drawn:
+        how = {"device": device_of(start), "generator": generator}
+        epochs = (
+            data.batches(part, batch_size=BATCH_SIZE, **how) for _ in itertools.count()
+        )
+        yield fine_tuned(start, itertools.chain.from_iterable(epochs), steps=STEPS)
 
 
 def fine_tuned(
@@ -176,10 +169,8 @@ def fine_tuned(
     Returns:
         The copy.
     """
-    tuned = copy.deepcopy(model)
-    weights = [p for p in tuned.parameters() if p.is_floating_point()]
-    for weight in weights:
-        weight.requires_grad_(True)
+    tuned = copy.deepcopy(model).requires_grad_(True)
+    weights = [*tuned.parameters()]
     optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9)
     with evaluation_mode(tuned), torch.enable_grad():
         for inputs, labels in itertools.islice(batches, steps):
@@ -206,18 +197,12 @@ def accuracies_of(
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` in percent.
     """
-    parts = {
-        "forget": part_of(data, "test", classes),
-        "remaining": part_of(data, "test", classes, others=True),
-    }
+    parts = halves(data, classes)
     right: dict[str, list[Tensor]] = {whose: [] for whose in parts}
     for network in networks:
         for whose, part in parts.items():
             right[whose].append(answered_right(network, data, part))
-    return {
-        f"{whose}_accuracy": percent_of(torch.stack(rows), seed=seed)
-        for whose, rows in right.items()
-    }
+    return accuracies(right, seed=seed)
 
 
 def drawn(
@@ -238,36 +223,22 @@ def drawn(
     Raises:
         ValueError: If there are not so many images, or a number does not fit.
     """
-    labels = data.train.labels.cpu()
     checked_number("samples", samples, lambda n: n >= 1, "1 or more", whole=True)
     allowed = f"a whole number from 1 to {MOST_DRAWS}"
     checked_number("draws", draws, lambda n: 1 <= n <= MOST_DRAWS, allowed, whole=True)
-    for c in classes:
-        there = int((labels == c).sum())
-        if there < samples:
+    labels = data.train.labels.cpu()
+    members = {c: (labels == c).nonzero()[:, 0] for c in classes}
+    for c, rows in members.items():
+        if len(rows) < samples:
             raise ValueError(
-                f"{samples} samples of class {data.class_names[c]}, which has {there} "
-                "training images; draw fewer"
+                f"{samples} samples of class {data.class_names[c]}, which has "
+                f"{len(rows)} training images; draw fewer"
             )
     for draw in range(draws):
         generator = generator_for(f"relearning {draw}", seed)
-        chosen = []
-        for c in classes:
-            members = (labels == c).nonzero()[:, 0]
-            order = torch.randperm(len(members), generator=generator)
-            chosen.append(members[order[:samples]])
+        chosen = [
+            rows[torch.randperm(len(rows), generator=generator)[:samples]]
+            for rows in members.values()
+        ]
         indices = torch.cat(chosen).to(data.train.labels.device)
         yield data.train.take(indices), generator
-
-
-def _batches(
-    data: ImageData, part: Split, model: nn.Module, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled batches without end."""
-    while True:
-        yield from data.batches(
-            part,
-            batch_size=BATCH_SIZE,
-            device=device_of(model),
-            generator=generator,
-        )

@@ -31,8 +31,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from mnemonic.audits.estimates import Estimate, percent_of
-from mnemonic.audits.outputs import features_of, layers_of, part_of
+from mnemonic.audits.estimates import Estimate, percent_of, rows_of
+from mnemonic.audits.outputs import features_of, halves, layers_of, part_of
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData
 from mnemonic.storage import generator_for
@@ -72,19 +72,15 @@ def linear_probes(
             "the layers to probe, as in model.named_modules()"
         )
     learned = features_of(model, data, data.train, layers)
-    asked = {
-        "forget": part_of(data, "test", classes),
-        "remaining": part_of(data, "test", classes, others=True),
-    }
+    asked = halves(data, classes)
     features = {w: features_of(model, data, part, layers) for w, part in asked.items()}
     found = {}
     for layer in layers:
         probe = fitted_probe(learned[layer], data.train.labels)
         for whose, part in asked.items():
             answers = torch.as_tensor(probe.predict(features[whose][layer].numpy()))
-            found[f"{layer}/{whose}_accuracy"] = percent_of(
-                answers == part.labels.cpu(), seed=seed
-            )
+            right = percent_of(answers == part.labels.cpu(), seed=seed)
+            found[f"{layer}/{whose}_accuracy"] = right
     return found
 
 
@@ -139,8 +135,8 @@ def feature_similarity(
         layers = [name for name in layers_of(model, data) if name in theirs]
     generator = generator_for("similarity", seed)
     found = {}
-    for whose in ("forget", "all"):
-        part = part_of(data, "test", classes) if whose == "forget" else data.test
+    parts = {"forget": part_of(data, "test", classes), "all": data.test}
+    for whose, part in parts.items():
         chosen = torch.randperm(len(part), generator=generator)[:MOST_IMAGES]
         part = part.take(chosen.sort().values.to(part.labels.device))
         one, two = (features_of(m, data, part, layers) for m in (model, other))
@@ -170,14 +166,12 @@ def cka(one: Tensor, two: Tensor) -> Estimate:
     """
     checked_tensors(2, one=one)
     checked_tensors(2, two=two)
-    if one.ndim != 2 or two.ndim != 2 or len(one) != len(two) or len(one) < 3:
+    if len(one) != len(two) or len(one) < 3:
         raise ValueError(
             f"features of shape {list(one.shape)} and {list(two.shape)}; give [N, D] "
             "and [N, E] of the same 3 or more images"
         )
-    if not (one.isfinite().all() and two.isfinite().all()):
-        raise ValueError("a feature is NaN or infinite; give those of sound networks")
-    k, m = (_gram(features) for features in (one, two))  # [N, N]
+    k, m = (_gram(rows_of(features)) for features in (one, two))  # [N, N]
     n = len(one)
     products = [_hsic(a, b) for a, b in ((k, m), (k, k), (m, m))]  # [1 + N]
     norms = (products[1] * products[2]).clamp_min(0).sqrt()
@@ -190,7 +184,7 @@ def cka(one: Tensor, two: Tensor) -> Estimate:
 
 def _gram(features: Tensor) -> Tensor:
     """Inner products of centred rows, of mean square 1: scale has no say in CKA."""
-    centred = features.double() - features.double().mean(0)
+    centred = features - features.mean(0)
     size = centred.square().sum(1).mean()
     return centred @ centred.T / size.clamp_min(1e-300)
 

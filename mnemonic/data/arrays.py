@@ -24,20 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnemonic.checks import (
-    checked_classes,
-    checked_device,
-    checked_number,
-    checked_path,
-)
-from mnemonic.data import files
-from mnemonic.data import splits as _splits
-from mnemonic.data.files import FileSplit, Split
-from mnemonic.data.splits import ArraySplit
+from mnemonic.checks import checked_classes, checked_device, checked_path
+from mnemonic.data import batches, splits
+from mnemonic.data.incoming import array_split, completed, folder_splits
+from mnemonic.data.splits import FileSplit, Split
 
+Arrays = tuple[Tensor | np.ndarray, Tensor | np.ndarray]  # images and labels
 Augmentation = Literal["none", "crop-flip"]
-MOST_PIXELS = 10_000  # the side of an image; beyond, a slip would fill the memory
-VALIDATION_SHARE = 0.1  # of the training images, where a data set brings no split
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +75,9 @@ class ImageData:
     def from_arrays(
         cls,
         *,
-        train: tuple[Tensor | np.ndarray, Tensor | np.ndarray],
-        test: tuple[Tensor | np.ndarray, Tensor | np.ndarray],
-        validation: tuple[Tensor | np.ndarray, Tensor | np.ndarray] | None = None,
+        train: Arrays,
+        test: Arrays,
+        validation: Arrays | None = None,
         class_names: Sequence[str],
         name: str = "arrays",
         augmentation: Augmentation = "none",
@@ -107,71 +101,29 @@ class ImageData:
         """
         if not isinstance(class_names, Iterable):
             raise ValueError(f"class_names is {class_names!r}; give a list of names")
-        names = tuple(str(n) for n in class_names)
-        splits = {"train": _splits.from_arrays("train", train)}
-        splits["test"] = _splits.from_arrays("test", test)
-        if validation is not None:
-            splits["validation"] = _splits.from_arrays("validation", validation)
-        return cls.from_splits(name, names, splits, augmentation)
+        given = {"train": train, "test": test, "validation": validation}
+        if validation is None:
+            del given["validation"]
+        made = {part: array_split(part, a) for part, a in given.items()}
+        return cls.from_splits(name, [str(n) for n in class_names], made, augmentation)
 
     @classmethod
     def from_splits(
         cls,
         name: str,
         class_names: Sequence[str],
-        splits: dict[str, Split],
+        parts: dict[str, Split],
         augmentation: Augmentation,
     ) -> ImageData:
-        """Data from checked splits; carves out a validation split if there is none.
-
-        Args:
-            name: What to call the data.
-            class_names: The K names.
-            splits: ``train``, ``test`` and, if there is one, ``validation``.
-            augmentation: ``"none"`` or ``"crop-flip"``.
-
-        Returns:
-            The data.
-
-        Raises:
-            ValueError: If a label is out of range, a class has no image in a split,
-                shapes differ between splits, or the augmentation is not known.
-        """
+        """Data from splits named ``train``, ``test`` and perhaps ``validation``."""
         if augmentation not in ("none", "crop-flip"):
             raise ValueError(
                 f"unknown augmentation {augmentation!r}; choose 'none' or 'crop-flip'"
             )
-        if len(class_names) < 2:
-            raise ValueError(
-                f"{len(class_names)} class is too few: forgetting one needs another "
-                "to remember; give at least two"
-            )
-        for part, split in splits.items():
-            files.check_labels(part, split.labels, class_names)
-        if "validation" not in splits:
-            held = _splits.stratified(splits["train"].labels, VALIDATION_SHARE)
-            splits["validation"] = splits["train"].take(held.nonzero()[:, 0])
-            splits["train"] = splits["train"].take((~held).nonzero()[:, 0])
-            for part in ("train", "validation"):
-                files.check_labels(part, splits[part].labels, class_names)
-        shapes = {
-            part: tuple(split.pixels.shape[1:])
-            for part, split in splits.items()
-            if isinstance(split, ArraySplit)
-        }
-        if len(set(shapes.values())) > 1:
-            raise ValueError(
-                f"images differ in shape between splits: {shapes}; give all of one"
-            )
-        mean, std = files.statistics(splits["train"])
-        return cls(
-            name,
-            tuple(class_names),
-            *(splits[part] for part in ("train", "validation", "test")),
-            mean,
-            std,
-            augmentation,
-        )
+        parts = completed(parts, class_names)
+        mean, std = splits.statistics(parts["train"])
+        three = (parts[part] for part in SPLITS)
+        return cls(name, tuple(class_names), *three, mean, std, augmentation)
 
     @classmethod
     def from_folder(
@@ -195,26 +147,12 @@ class ImageData:
 
         A ``ValueError`` says what of folder, images, size or augmentation does not fit.
         """
-        folder, allowed = checked_path("folder", folder), f"pixels, 1 to {MOST_PIXELS}"
-        image_size = checked_number(
-            "image_size", image_size, lambda s: 1 <= s <= MOST_PIXELS, allowed,
-            whole=True,
-        )  # fmt: skip
-        names, splits = files.class_folders(folder, image_size)
-        return cls.from_splits(folder.name, names, splits, augmentation)
+        folder = checked_path("folder", folder)
+        names, parts = folder_splits(folder, image_size)
+        return cls.from_splits(folder.name, names, parts, augmentation)
 
     def inputs(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
-        """As ``images``, normalised: what a network is given.
-
-        Args:
-            split: As in ``images``.
-            indices: As in ``images``.
-
-        Returns:
-            Shape ``[n, C, H, W]``.
-
-        A ``ValueError`` says what does not fit, as in ``images``.
-        """
+        """``images``, normalised: what a network is given; ``ValueError`` as there."""
         return self._normalised(self.images(split, indices))
 
     def images(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
@@ -229,11 +167,7 @@ class ImageData:
 
         A ``ValueError`` says what of split or indices does not fit.
         """
-        indices = files.positions(split, indices)
-        if isinstance(split, FileSplit):
-            chosen = torch.arange(len(split))[indices].tolist()
-            return _splits.unit(torch.stack([split[i][0] for i in chosen]))
-        return _splits.unit(split.pixels[indices])
+        return splits.unit(splits.some_of(split, indices).read())
 
     def batches(
         self,
@@ -257,24 +191,12 @@ class ImageData:
         Yields:
             Inputs ``[B, C, H, W]``, normalised, and labels ``[B]``.
 
-        Raises:
-            ValueError: If split, size, device or generator do not fit.
+        A ``ValueError`` says what of split, size, device or generator does not fit.
         """
-        files.check_split(split)
-        device = checked_device(device)
-        if not (generator is None or isinstance(generator, torch.Generator)):
-            raise ValueError(
-                f"generator is {generator!r}; give a torch.Generator on {device}, or "
-                "None to keep the order"
-            )
-        batch_size = checked_number(
-            "batch_size", batch_size, lambda n: n >= 1, "1 image or more", whole=True
-        )
-        batch_size = min(batch_size, max(len(split), 1))  # torch takes 64 bits
-        for pixels, labels in _splits.batches(split, batch_size, device, generator):
-            inputs = self._normalised(_splits.unit(pixels))
+        for pixels, labels in batches.batches(split, batch_size, device, generator):
+            inputs = self._normalised(splits.unit(pixels))
             if augment and self.augmentation == "crop-flip":
-                inputs = _splits.crop_and_flip(inputs, generator)
+                inputs = batches.crop_and_flip(inputs, generator)
             yield inputs, labels
 
     def without(self, classes: Sequence[int]) -> ImageData:
@@ -293,26 +215,14 @@ class ImageData:
 
         def kept(split: Split) -> Split:
             mask = ~torch.isin(split.labels, dropped.to(split.labels.device))
-            return split.take(mask.nonzero()[:, 0])
+            return split.take(mask)
 
         return replace(self, train=kept(self.train), validation=kept(self.validation))
 
     def to(self, device: torch.device | str) -> ImageData:
-        """The data with its in-memory splits on another device.
-
-        Args:
-            device: Where to.
-
-        Returns:
-            The data; splits in files stay where they are.
-
-        A ``ValueError`` says that there is no such device.
-        """
+        """With its splits in memory on a device; a ``ValueError`` where it is none."""
         device = checked_device(device)
-        return replace(
-            self,
-            **{p: getattr(self, p).to(device) for p in ("train", "validation", "test")},
-        )
+        return replace(self, **{p: getattr(self, p).to(device) for p in SPLITS})
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (v.to(images.device)[:, None, None] for v in (self.mean, self.std))
@@ -320,20 +230,19 @@ class ImageData:
 
 
 def checked_data(data: object) -> ImageData:
-    """Make sure that this is data.
-
-    Args:
-        data: What was given for data.
-
-    Returns:
-        The same.
-
-    Raises:
-        ValueError: If it is something else.
-    """
+    """The same, or a ``ValueError`` where it is no data."""
     if not isinstance(data, ImageData):
         raise ValueError(
             f"data is a {type(data).__name__}; give ImageData: load_data(name), "
             "ImageData.from_folder or ImageData.from_arrays make it"
         )
     return data
+
+
+def named_split(data: object, name: object) -> Split:
+    """One of the data's splits by its name."""
+    if name not in SPLITS:
+        raise ValueError(
+            f"unknown split {name!r}; choose 'train', 'validation' or 'test'"
+        )
+    return getattr(checked_data(data), name)

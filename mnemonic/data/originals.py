@@ -1,4 +1,4 @@
-"""The files of the named sets, compared with the originals before they are looked into.
+"""The files of the named sets: compared with the originals, or said to be missing.
 
 A result counts only on the data that it names, so a file of somebody else's making, or
 with one bit turned over, is refused.
@@ -10,51 +10,40 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
+# Training images and labels, then those of the test.
+IDX_FILES = tuple(
+    f"{part}-{what}-ubyte"
+    for part in ("train", "t10k")
+    for what in ("images-idx3", "labels-idx1")
+)
+_MNIST = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
+_FASHION_MNIST = (
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+_CIFAR10_JPEG = "993121f3acb8e992e0e3c04e997a11ddb4460ff89c47c30dec8b710813536720"
+_TINY_IMAGENET = "d8753ea0ba501f8a63013b637a46f8e6555c823717c1d13bf0545022dbba5018"
 # Of what is inside, where a file may be compressed.
 SHA256 = {
-    "mnist": {
-        "train-images-idx3-ubyte": (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
-        ),
-        "train-labels-idx1-ubyte": (
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-        ),
-        "t10k-images-idx3-ubyte": (
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-        ),
-    },
-    "fashion-mnist": {
-        "train-images-idx3-ubyte": (
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-        ),
-        "train-labels-idx1-ubyte": (
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-        ),
-        "t10k-images-idx3-ubyte": (
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
-        ),
-    },
-    "cifar10-jpeg": {
-        "cifar10-jpeg.tar.xz": (
-            "993121f3acb8e992e0e3c04e997a11ddb4460ff89c47c30dec8b710813536720"
-        ),
-    },
-    "tiny-imagenet-40": {
-        "tiny-imagenet-40.tar.xz": (
-            "d8753ea0ba501f8a63013b637a46f8e6555c823717c1d13bf0545022dbba5018"
-        ),
-    },
+    "mnist": dict(zip(IDX_FILES, _MNIST, strict=True)),
+    "fashion-mnist": dict(zip(IDX_FILES, _FASHION_MNIST, strict=True)),
+    "cifar10-jpeg": {"cifar10-jpeg.tar.xz": _CIFAR10_JPEG},
+    "tiny-imagenet-40": {"tiny-imagenet-40.tar.xz": _TINY_IMAGENET},
 }
 
 
@@ -85,3 +74,20 @@ def original(name: str, path: Path) -> bytes:
             "images of your own with ImageData.from_folder or ImageData.from_arrays"
         )
     return raw
+
+
+def missing(name: str, what: str, how: str, *folders: Path) -> NoReturn:
+    """Say where files of a set were looked for, and how to get them."""
+    raise FileNotFoundError(
+        f"{name} is not here: looked for {what} in {' and '.join(map(str, folders))}. "
+        f"Get it by {how}; name another data folder with MNEMONIC_DATA or root="
+    )
+
+
+@contextlib.contextmanager
+def found_or_missing(name: str, what: str, how: str, folder: Path) -> Iterator[None]:
+    """Say what is missing where torchvision finds nothing."""
+    try:
+        yield
+    except (RuntimeError, FileNotFoundError):
+        missing(name, what, how, folder)

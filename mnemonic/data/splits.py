@@ -1,26 +1,25 @@
-"""Images and labels in memory, and the ways to go through a split.
-
-A split that fits stays as ``uint8`` pixels on the device, where batches are cut,
-augmented and normalised; one that does not comes through a ``DataLoader``.
+"""Images with their labels, in memory or in files, and ways to choose some of them.
 
 Example:
     >>> import torch
     >>> split = ArraySplit(torch.zeros(4, 1, 2, 2), torch.tensor([0, 1, 0, 1]))
     >>> len(split.take(torch.tensor([0, 2])))
     2
+    >>> FileSplit(("a.jpg", "b.jpg"), torch.tensor([0, 1]), 224).take(torch.tensor([1]))
+    FileSplit(files=('b.jpg',), labels=tensor([1]), image_size=224)
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+
+from mnemonic.data.files import read_image
+
+IN_MEMORY_LIMIT = 2**30  # bytes of uint8 pixels: CIFAR-10 has 0.18 GB, ImageNet 190
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +37,93 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> ArraySplit:
+    def read(self) -> Tensor:
+        """All pixels."""
+        return self.pixels
+
+    def take(self, indices: Tensor | slice) -> ArraySplit:
         """The split made of some of its images, in the order of ``indices``."""
         return ArraySplit(self.pixels[indices], self.labels[indices])
 
     def to(self, device: torch.device | str) -> ArraySplit:
         """The split on another device."""
         return ArraySplit(self.pixels.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class FileSplit:
+    """A split read from image files whenever it is needed.
+
+    Attributes:
+        files: One path an image.
+        labels: Class indices of shape ``[N]``, ``int64``.
+        image_size: Side of the square images that the network sees, in pixels.
+    """
+
+    files: tuple[str, ...]
+    labels: Tensor
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Pixels ``[3, S, S]`` (``uint8``, resized, cut in the middle) and label."""
+        return read_image(self.files[index], self.image_size), self.labels[index]
+
+    def read(self) -> Tensor:
+        """All pixels, ``[N, 3, S, S]`` (``uint8``)."""
+        return torch.stack([read_image(file, self.image_size) for file in self.files])
+
+    def take(self, indices: Tensor | slice) -> FileSplit:
+        """The split made of some of its files, in the order of ``indices``."""
+        chosen = torch.arange(len(self))[indices]
+        files = tuple(self.files[i] for i in chosen.tolist())
+        return FileSplit(files, self.labels[chosen], self.image_size)
+
+    def to(self, device: torch.device | str) -> FileSplit:
+        """The split itself: its images move batch by batch."""
+        return self
+
+
+Split = ArraySplit | FileSplit
+
+
+def check_split(split: object) -> None:
+    """Refuse what is no split."""
+    if not isinstance(split, Split):
+        raise ValueError(
+            f"split is a {type(split).__name__}; give one of the data's splits, such "
+            "as data.train"
+        )
+
+
+def some_of(split: Split, indices: object) -> Split:
+    """The images that are meant, if this is a split and has them; all by default."""
+    check_split(split)
+    if indices is None:
+        return split
+    chosen = None
+    # Indices without values give whatever was in memory.
+    if not (isinstance(indices, Tensor) and indices.is_meta):
+        with contextlib.suppress(Exception):  # whatever torch raises at no index
+            chosen = torch.arange(len(split), device=split.labels.device)[indices]
+    if chosen is None or chosen.ndim != 1 or chosen.is_meta:
+        raise ValueError(
+            f"indices are {indices!r}; give positions from 0 to {len(split) - 1}, a "
+            "mask or a slice"
+        )
+    # A slice copies nothing.
+    return split.take(indices if isinstance(indices, slice) else chosen)
+
+
+def file_split(files: list[tuple[str, int]], image_size: int) -> Split:
+    """Make a split of ``(path, label)`` pairs: in memory where it is small enough."""
+    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+    split = FileSplit(tuple(path for path, _ in files), labels, image_size)
+    if len(files) * 3 * image_size**2 > IN_MEMORY_LIMIT or not files:
+        return split
+    return ArraySplit(split.read(), labels)
 
 
 def stratified(labels: Tensor, share: float, *, seed: int = 0) -> Tensor:
@@ -73,119 +152,22 @@ def first_of_each(labels: Tensor, n: int) -> Tensor:
     return torch.cat(members).sort().values
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Shift each image at random by up to an eighth of its side, mirror half of them.
-
-    Args:
-        images: Normalised images ``[N, C, H, W]``; the border is filled with 0, their
-            mean.
-        generator: Source of the randomness, on the same device.
-
-    Returns:
-        A new tensor of the same shape.
-    """
-    n, _, height, width = images.shape
-    pad, device = max(height // 8, 1), images.device
-    padded = functional.pad(images, (pad,) * 4)
-    draw = {"generator": generator, "device": device}
-    top, left = torch.randint(2 * pad + 1, (2, n, 1), **draw)
-    rows = top + torch.arange(height, device=device)  # [N, H]
-    columns = left + torch.arange(width, device=device)  # [N, W]
-    mirrored = torch.rand((n, 1), **draw) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    which = torch.arange(n, device=device)[:, None, None]
-    # Advanced indices around a slice put the channel axis last.
-    cut = padded[which, :, rows[:, :, None], columns[:, None, :]]
-    return cut.permute(0, 3, 1, 2)
-
-
-def batches(
-    split: ArraySplit | Dataset,
-    batch_size: int,
-    device: torch.device | str,
-    generator: torch.Generator | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Go through the pixels and labels of a split once; shuffled by a generator."""
-    if isinstance(split, ArraySplit):
-        home = split.pixels.device
-        if generator is None:
-            order = torch.arange(len(split), device=home)
-        else:
-            order = torch.randperm(
-                len(split), generator=generator, device=generator.device
-            ).to(home)
-        for chosen in order.split(batch_size):
-            yield split.pixels[chosen].to(device), split.labels[chosen].to(device)
-        return
-    shuffler = None
-    if generator is not None:  # a DataLoader shuffles on the CPU only
-        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-        shuffler = torch.Generator().manual_seed(int(seed))
-    loader = DataLoader(
-        split,
-        batch_size=batch_size,
-        shuffle=shuffler is not None,
-        generator=shuffler,
-        num_workers=min(8, os.cpu_count() or 1) if len(split) > 2000 else 0,
-        pin_memory=torch.device(device).type == "cuda",
-    )
-    for pixels, labels in loader:
-        yield (pixels.to(device, non_blocking=True), labels.to(device))
-
-
 def unit(pixels: Tensor) -> Tensor:
     """Pixels as floats in [0, 1]."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
-def from_arrays(part: str, arrays: tuple[Tensor | np.ndarray, ...]) -> ArraySplit:
-    """Check images and labels and hold them in memory.
-
-    Args:
-        part: What to call the split in an error.
-        arrays: Images ``[N, C, H, W]`` or ``[N, H, W]``, ``uint8`` or floats in [0, 1],
-            and integer labels ``[N]``.
-
-    Returns:
-        The split.
-
-    Raises:
-        ValueError: If shape, type or range is wrong.
-    """
-    try:
-        images, labels = (torch.as_tensor(a) for a in arrays)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{part} is no pair of images and labels ({error}); give two tensors or "
-            "arrays, with labels that are integers"
-        ) from error
-    if images.is_meta or labels.is_meta:
-        raise ValueError(
-            f"{part} images or labels are on the meta device, without values; give "
-            "those that hold some"
-        )
-    if images.ndim == 3:
-        images = images[:, None]
-    if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"{part} images have shape {list(images.shape)}; give [N, C, H, W] with "
-            "one or three channels, or [N, H, W] (permute images whose channels are "
-            "last)"
-        )
-    no_integers = labels.is_floating_point() or labels.is_complex()
-    if labels.shape != images.shape[:1] or no_integers or labels.dtype == torch.bool:
-        raise ValueError(
-            f"{part} labels have shape {list(labels.shape)} and type {labels.dtype}; "
-            f"give {len(images)} integers, one an image"
-        )
-    if images.dtype != torch.uint8:
-        if images.is_complex():
-            raise ValueError(f"{part} images are complex; give uint8, or floats")
-        images = images.float()
-        low, high = float(images.min()), float(images.max())
-        if not (low >= 0 and high <= 1):  # also false for NaN
-            raise ValueError(
-                f"{part} images range from {low:g} to {high:g}; give uint8, or floats "
-                "in [0, 1] without NaN (normalisation happens later)"
-            )
-    return ArraySplit(images.contiguous(), labels.to(torch.int64))
+def statistics(split: Split) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of pixels in [0, 1], per channel."""
+    if isinstance(split, FileSplit):  # the usual constants of ImageNet
+        return torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    count = split.pixels[:, 0].numel()
+    total, squares = 0.0, 0.0
+    for part in split.pixels.split(4096):  # a float64 copy of the whole is too large
+        part = unit(part).double()
+        total = total + part.sum((0, 2, 3))
+        squares = squares + part.square().sum((0, 2, 3))
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a blank channel
+    return mean.float(), std.float()

@@ -1,6 +1,8 @@
 import gzip
 import re
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,12 +17,24 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import to_pil_image
 
 import mnemonic as mn
-from mnemonic.data import files, originals, splits
+from mnemonic.data import batches, originals, splits
 
 
 def make(**changes):
     parts = {"train": blobs(), "test": blobs(seed=1), "class_names": ["a", "b", "c"]}
     return mn.ImageData.from_arrays(**{**parts, **changes})
+
+
+def test_the_method_is_imported_without_what_only_some_data_need():
+    program = (
+        "import sys, mnemonic as mn; mn.ImageData, mn.load_data, mn.build_model, "
+        "mn.evaluate, mn.MnemonicCodes, mn.forget; "
+        "print({'torchvision', 'sklearn', 'scipy', 'mlxtend'} & {*sys.modules})"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "set()\n"
 
 
 def test_embedded_digits_are_split_evenly_and_always_alike():
@@ -92,7 +106,7 @@ def test_without_keeps_the_test_split_and_the_number_of_classes():
 def test_crops_are_windows_of_the_padded_image(n, shape, seed):
     images = torch.rand(n, *shape) + 1  # 0 is the border
     g = torch.Generator().manual_seed(seed)
-    out = splits.crop_and_flip(images, g)
+    out = batches.crop_and_flip(images, g)
     assert out.shape == images.shape
     pad = shape[1] // 8
     padded = torch.nn.functional.pad(images, (pad,) * 4)
@@ -138,9 +152,12 @@ X, Y = blobs()
         ({"test": (X, ["a"] * 120)}, "test is no pair"),
         ({"train": (X, Y * 1j)}, "give 120 integers"),
         ({"train": (X, Y > 0)}, "give 120 integers"),
-        ({"train": (X * 1j, Y)}, "images are complex"),
+        ({"train": (X * 1j, Y)}, "train images are torch.complex64"),
         ({"validation": (X[Y != 1], Y[Y != 1])}, "validation split has no image of b"),
-        ({"validation": (X[:0], Y[:0])}, "validation images have shape"),
+        (
+            {"validation": (X[:0], Y[:0])},
+            "validation images are torch.float32 of shape .0, 1, 6, 6.",
+        ),
         ({"train": (X[:3], Y[:3])}, "train split has no image of a, b, c"),
         ({"class_names": None}, "class_names is None"),
     ],
@@ -191,9 +208,9 @@ def test_image_folder_in_memory_and_from_files(tmp_path, monkeypatch):
     assert isinstance(held.train, splits.ArraySplit)
     assert held.input_shape == (3, 8, 8)
     assert held.class_names == ("x", "y")
-    monkeypatch.setattr(files, "IN_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(splits, "IN_MEMORY_LIMIT", 0)
     lazy = mn.ImageData.from_folder(root, image_size=8)
-    assert isinstance(lazy.train, files.FileSplit)
+    assert isinstance(lazy.train, splits.FileSplit)
     assert lazy.input_shape == (3, 8, 8)
     assert lazy.to("cpu").train is lazy.train
     assert torch.equal(lazy.images(lazy.test), held.images(held.test))
@@ -207,7 +224,7 @@ def test_network_trains_from_files(tmp_path, monkeypatch):
     root = write_folder(
         tmp_path, {"train": {"x": 10, "y": 10}, "test": {"x": 2, "y": 2}}
     )
-    monkeypatch.setattr(files, "IN_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(splits, "IN_MEMORY_LIMIT", 0)
     data = mn.ImageData.from_folder(root, image_size=8)
     model = mn.build_model("mlp", data)
     recipe = mn.Recipe(epochs=5, batch_size=4)
