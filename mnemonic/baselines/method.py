@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from mnemonic.networks import (
     seeded,
     synchronise,
 )
-from mnemonic.storage import source_digest
 from mnemonic.training import train
 
 
@@ -81,20 +79,6 @@ class Method:
         """Settings with their values, where none is given."""
         parameters = inspect.signature(self.rule).parameters.values()
         return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
-
-    @property
-    def source(self) -> str:
-        """Digest of the modules of ``baselines`` that the method is made of."""
-        found, open_ends = set(), [self.rule.__module__]
-        while open_ends:
-            name = open_ends.pop()
-            if name not in found:
-                found.add(name)
-                values = vars(sys.modules[name]).values()
-                names = (getattr(value, "__module__", "") or "" for value in values)
-                open_ends += [n for n in names if n.startswith(__package__ + ".")]
-        short = (name.removeprefix("mnemonic.").replace(".", "/") for name in found)
-        return source_digest(*short)
 
     def prepare(self, access: Access, *, seed: int = 0) -> nn.Module:
         """Train a network that this method can make forget, on all classes.
