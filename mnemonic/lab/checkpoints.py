@@ -64,37 +64,21 @@ def trained(
     cache cannot be written.
     """
     recipe, t_mix, seed = checked_arguments(model, data, recipe, codes, t_mix, seed)
-    around = surroundings("torch", "torchvision")
-    key = digest(
-        str(model),
-        dict(model.state_dict()),
-        _code(model),
-        _content(data),
-        recipe,
-        codes.images if t_mix > 0 else None,
-        t_mix,
-        seed,
-        around,
-    )
+    how = {"recipe": recipe, "t_mix": t_mix, "seed": seed}
+    how["codes"] = codes if t_mix > 0 else None
+    device, *versions = surroundings("torch", "torchvision")
+    network = [str(model), dict(model.state_dict()), _code(model)]
+    key = digest(network, _content(data), how, device, versions)
 
     def make() -> tuple[dict[str, Tensor], str]:
-        history = train(
-            model,
-            data,
-            recipe=recipe,
-            codes=codes,
-            t_mix=t_mix,
-            seed=seed,
-            progress=progress,
-        )
+        history = train(model, data, progress=progress, **how)
         return dict(model.state_dict()), json.dumps(asdict(history))
 
     store = Store(cache_folder() / "checkpoints", ".safetensors", _read, _write)
-    weights, kept = store.fetch(key, make)
+    weights, history = store.fetch(key, make)
     model.load_state_dict(weights)
-    model.to(around[0]).eval()
-    history = History(**json.loads(kept))
-    return (model, history) if with_history else model
+    model.to(device).eval()
+    return (model, History(**json.loads(history))) if with_history else model
 
 
 def _code(model: nn.Module) -> list[str]:

@@ -104,14 +104,11 @@ def named_in(source: str) -> list[str]:
 
 def code_digest(files: Iterable[Path], package: Path = PACKAGE) -> str:
     """Digest of files of the package by name: bare source, and data as they are."""
-    return digest(
-        {
-            str(f.relative_to(package)): bare(f.read_text())
-            if f.suffix == ".py"
-            else f.read_bytes()
-            for f in files
-        }
-    )
+
+    def content(file: Path) -> str | bytes:
+        return bare(file.read_text()) if file.suffix == ".py" else file.read_bytes()
+
+    return digest({str(f.relative_to(package)): content(f) for f in files})
 
 
 def surroundings(*packages: str) -> list[str]:

@@ -129,9 +129,7 @@ def fault_of(copy: Path) -> str | None:
         an error and without a word on stderr.
     """
     last = 0
-    for i, cell in _numbered_cells(copy):
-        if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
-            continue
+    for i, cell in _code_cells(copy):
         count = cell["execution_count"]
         if count is None or count <= last:
             return f"cell {i} was not run in order"
@@ -144,22 +142,24 @@ def fault_of(copy: Path) -> str | None:
     return None
 
 
-def _numbered_cells(copy: Path) -> Iterator[tuple[int, dict]]:
-    """Cells with their place in the clean notebook: without those papermill added."""
+def _code_cells(copy: Path) -> Iterator[tuple[int, dict]]:
+    """Those that are not empty, with their place among all that papermill found."""
     added = {"injected-parameters", "papermill-error-cell-tag"}
     cells = json.loads(copy.read_text())["cells"]
-    return enumerate(c for c in cells if not added & set(c["metadata"].get("tags", [])))
+    found = (c for c in cells if not added & set(c["metadata"].get("tags", [])))
+    for i, cell in enumerate(found):
+        if cell["cell_type"] == "code" and "".join(cell["source"]).strip():
+            yield i, cell
 
 
 def _where(copy: Path, error: str) -> str:
-    """Say which cell an error comes from: the last that was started."""
-    cells = _numbered_cells(copy) if copy.exists() else ()
-    started = [(i, c) for i, c in cells if c.get("execution_count")]
-    if not started:
-        return error
-    i, cell = started[-1]
-    first = "".join(cell["source"]).strip().splitlines()[0]
-    return f"cell {i} ({first!r}) raised {error}"
+    """Say which cell an error comes from: one that shows it, or did not come back."""
+    for i, cell in _code_cells(copy) if copy.exists() else ():
+        shown = any(output["output_type"] == "error" for output in cell["outputs"])
+        if shown or "shell.execute_reply" not in cell["metadata"].get("execution", {}):
+            first = "".join(cell["source"]).strip().splitlines()[0]
+            return f"cell {i} ({first!r}) raised {error}"
+    return error
 
 
 def _finished(notebook: dict, profile: str, seconds: float) -> dict:
@@ -179,7 +179,7 @@ def _finished(notebook: dict, profile: str, seconds: float) -> dict:
         "seconds": round(seconds),
         **provenance(),
     }
-    return notebook
+    return json.loads(json.dumps(notebook))  # as it will be read
 
 
 def _read(path: Path) -> tuple[dict, str, str]:
