@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def _named(what: object) -> Iterator[None]:
+def _writing(what: object) -> Iterator[None]:
     """Say what could not be written, and what to do."""
     try:
         yield
@@ -66,7 +66,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     An ``OSError`` says that it cannot be written: no room, no permission.
     """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with _named(path):
+    with _writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield aside
@@ -108,7 +108,7 @@ class Store:
     write: Callable[[Path, object, str, str], None]
 
     def __post_init__(self):
-        with _named(f"to {self.folder}"):
+        with _writing(f"to {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
 

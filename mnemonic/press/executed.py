@@ -33,16 +33,9 @@ def key_of(notebook: Path, root: Path, profile: str) -> str:
     versions = sorted(
         {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
     )
-    return digest_of(
-        root,
-        [notebook, *files_in(root / "book" / "results")],
-        extra=[
-            code_digest({*numerical(package), *_named_by(notebook, package)}, package),
-            profile,
-            sys.version,
-            *versions,
-        ],
-    )
+    code = code_digest({*numerical(package), *_named_by(notebook, package)}, package)
+    files = [notebook, *files_in(root / "book" / "results")]
+    return digest_of(root, files, extra=[code, profile, sys.version, *versions])
 
 
 def _named_by(notebook: Path, package: Path) -> set[Path]:
@@ -189,9 +182,8 @@ def _read(path: Path) -> tuple[dict, str, str]:
 
 
 def _write(path: Path, notebook: dict, key: str, content: str) -> None:
-    facts = {**notebook["metadata"]["mnemonic"], "key": key, "content": content}
-    whole = {**notebook, "metadata": {**notebook["metadata"], "mnemonic": facts}}
-    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    notebook["metadata"]["mnemonic"] |= {"key": key, "content": content}
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def digest_of(root: Path, files: list[Path], extra: list[str]) -> str:
