@@ -15,7 +15,7 @@ Example:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -72,13 +72,14 @@ def trained(
 
     def make() -> tuple[dict[str, Tensor], str]:
         history = train(model, data, progress=progress, **how)
-        return dict(model.state_dict()), json.dumps(asdict(history))
+        return dict(model.state_dict()), json.dumps(astuple(history))
 
     store = Store(cache_folder() / "checkpoints", ".safetensors", _read, _write)
-    weights, history = store.fetch(key, make)
+    weights, kept = store.fetch(key, make)
     model.load_state_dict(weights)
     model.to(device).eval()
-    return (model, History(**json.loads(history))) if with_history else model
+    losses, seconds = json.loads(kept)
+    return (model, History(tuple(losses), seconds)) if with_history else model
 
 
 def _code(model: nn.Module) -> list[str]:
