@@ -181,7 +181,7 @@ class Grid(Job):
         return len((self.folder / "log").read_text().splitlines())
 
     def outcome(self):
-        cells = [json.loads(p.read_text()) for p in self.results()]
+        cells = [json.loads(p.read_text())["cell"] for p in self.results()]
         return sorted((c["seed"], c["rows"][0]["weights"]) for c in cells)
 
 

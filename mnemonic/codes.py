@@ -21,9 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,7 +34,14 @@ from mnemonic.checks import (
     listed,
 )
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.storage import digest, generator_for, written_aside
+from mnemonic.storage import (
+    digest,
+    generator_for,
+    intact,
+    read_tensors,
+    verify,
+    written_aside,
+)
 
 PROBABILITY = "a probability in [0, 1]"  # what t_mix may be
 
@@ -211,7 +217,7 @@ class MnemonicCodes:
         metadata["sha256"] = digest(self.images, metadata)
         tensors = {"images": self.images.contiguous(), "labels": self.labels}
         with written_aside(path) as aside:
-            safetensors.torch.save_file(tensors, aside, metadata)
+            save_file(tensors, aside, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> MnemonicCodes:
@@ -232,24 +238,20 @@ class MnemonicCodes:
             raise FileNotFoundError(
                 f"no codes at {path}; name the file that MnemonicCodes.save was told"
             )
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = dict(file.metadata() or {})
-                images, labels = file.get_tensor("images"), file.get_tensor("labels")
+        way_out = (
+            "without its codes a network cannot forget in one shot: find a copy of the "
+            "file"
+        )
+        with intact(f"{path} is damaged or holds no mnemonic codes", way_out):
+            tensors, metadata = read_tensors(path)
+            images, labels = tensors["images"], tensors["labels"]
             written = metadata.pop("sha256", None)  # early files have none
-            if written not in (None, digest(images, metadata)):
-                raise ValueError("its content is not what was written")
+            if written is not None:
+                verify(digest(images, metadata), written)
             names = tuple(json.loads(metadata["class_names"]))
             codes = cls(images, names, int(metadata["seed"]), metadata["distribution"])
             if not torch.equal(labels, codes.labels):
                 raise ValueError(f"not one finite code per label {labels.tolist()}")
-        except (
-            safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError,
-        ) as error:  # fmt: skip
-            raise ValueError(
-                f"{path} is damaged or holds no mnemonic codes ({error}); without its "
-                "codes a network cannot forget in one shot: find a copy of the file"
-            ) from error
         return codes
 
 

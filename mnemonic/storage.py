@@ -2,7 +2,9 @@
 
 Everything that is read back later (checkpoints, codes, grid cells, records) is
 written beside its final name and renamed, so a reader sees the old file or the
-new one and never half of one. What turns out damaged is set aside, not deleted.
+new one and never half of one, and carries a digest of its content. What turns out
+damaged is set aside and made again by its ``Store``; what nobody can make again
+is refused.
 
 Example:
     >>> digest({"lr": 0.01}, 3) == digest({"lr": 0.01}, 3)
@@ -19,11 +21,12 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mnemonic.checks import checked_seed
@@ -39,6 +42,18 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
+def _writing(what: object) -> Iterator[None]:
+    """Say what could not be written, and what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"cannot write {what} ({error}); nothing is left half-written. Make room, "
+            "or name another folder (MNEMONIC_CACHE for what is cached)"
+        ) from error
+
+
+@contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary name in the folder of ``path``; rename it when all went well.
 
@@ -48,70 +63,26 @@ def written_aside(path: Path) -> Iterator[Path]:
     Yields:
         The name to write to. Nothing is left of it if the block raises.
 
-    Raises:
-        OSError: If it cannot be written: no room, no permission, no such folder.
+    An ``OSError`` says that it cannot be written: no room, no permission.
     """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(
-            f"cannot write {path} ({error}); nothing is left half-written. Make room, "
-            "or name another folder (MNEMONIC_CACHE for what is cached)"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # it may never have been there
-            aside.unlink()
-
-
-def kept_folder(name: str) -> Path:
-    """A folder of the cache, found to be writable before any work is done for it.
-
-    Args:
-        name: Such as ``"checkpoints"``.
-
-    Returns:
-        The folder, made if it was missing.
-
-    Raises:
-        OSError: If nothing can be written there.
-    """
-    folder = cache_folder() / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"the cache folder {folder} cannot be written ({error}); name another with "
-            "MNEMONIC_CACHE"
-        ) from error
-    return folder
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            os.replace(aside, path)
+        finally:
+            with contextlib.suppress(OSError):  # it may never have been there
+                aside.unlink()
 
 
 def set_aside(path: Path, reason: object) -> None:
-    """Rename a damaged file to ``<name>.damaged`` and warn; it will be made again.
-
-    Args:
-        path: The file.
-        reason: What is wrong with it.
-
-    Raises:
-        OSError: If it cannot be renamed.
-    """
+    """Rename a damaged file to ``<name>.damaged`` and warn; it will be made again."""
     damaged = path.with_name(f"{path.name}.damaged")
-    if damaged.is_dir() or (damaged.exists() and path.is_dir()):
+    if os.path.lexists(damaged):
         damaged = path.with_name(f"{damaged.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
         os.replace(path, damaged)
-    except FileNotFoundError:  # another process was faster
-        pass
-    except OSError as error:
-        raise OSError(
-            f"{path} is damaged ({reason}) and cannot be renamed ({error}); remove it"
-        ) from error
     warnings.warn(
         f"{path} is damaged ({reason}); it was renamed to {damaged.name} "
         "and will be made again",
@@ -120,23 +91,98 @@ def set_aside(path: Path, reason: object) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A folder of files that can be made again, each for a key, with its digest.
+
+    Attributes:
+        folder: Found to be writable before any work is done for it, or an ``OSError``.
+        suffix: Of the files, such as ``".json"``.
+        read: ``path -> (content, key, digest)``, as they were written.
+        write: ``(path, content, key, digest)``.
+    """
+
+    folder: Path
+    suffix: str
+    read: Callable[[Path], tuple[object, str, str]]
+    write: Callable[[Path, object, str, str], None]
+
+    def __post_init__(self):
+        with _writing(f"to {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+
+    def find(self, key: str, name: str | None = None) -> object | None:
+        """What is kept for a key, or nothing; a damaged file is set aside.
+
+        Args:
+            key: Digest of all that the content depends on.
+            name: Of the file; the key by default.
+
+        Returns:
+            The content, as it was written.
+        """
+        path = self.folder / f"{name or key}{self.suffix}"
+        try:
+            content, made_for, written = self.read(path)
+            if made_for == key:
+                verify(digest(content), written)
+                return content
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            set_aside(path, error)
+        return None
+
+    def fetch(
+        self, key: str, make: Callable[[], object], name: str | None = None
+    ) -> object:
+        """What is kept for a key; else what ``make`` gives, once for all processes."""
+        path = self.folder / f"{name or key}{self.suffix}"
+        with FileLock(path.with_suffix(".lock")):
+            content = self.find(key, name)
+            if content is None:
+                content = make()
+                with written_aside(path) as aside:
+                    self.write(aside, content, key, digest(content))
+        return content
+
+
+def verify(found: str, written: str) -> None:
+    """Raise a ``ValueError`` if content has another digest than was written with it."""
+    if found != written:
+        raise ValueError("its content is not what was written")
+
+
+@contextlib.contextmanager
+def intact(fault: str, way_out: str) -> Iterator[None]:
+    """Raise a ``ValueError`` if reading, in the block, meets what only damage does."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{fault} ({error}); {way_out}") from error
+
+
 def digest(*things: object) -> str:
     """SHA-256, as 64 hex digits, of the content of tensors and plain values.
 
     Args:
-        things: Tensors, dataclasses, dicts, sequences, paths, numbers, strings,
+        things: Tensors, dataclasses, dicts, sequences, paths, numbers, strings, bytes,
             ``None``; nested as you like. The order of dict keys does not matter.
 
     Returns:
         The digest. The same content gives the same digest on every machine.
     """
     hasher = hashlib.sha256()
-    for thing in things:
+    for thing in things[:-1]:
         _feed(hasher, thing)
+    # Nothing follows the last one, so a dict needs no end there; files of codes were
+    # written so before dicts had ends.
+    _feed(hasher, things[-1], end=b"")
     return hasher.hexdigest()
 
 
-def _feed(hasher: hashlib._Hash, thing: object) -> None:
+def _feed(hasher: hashlib._Hash, thing: object, end: bytes = b"</>") -> None:
     hasher.update(f"<{type(thing).__name__}>".encode())
     if isinstance(thing, Tensor):
         array = thing.detach().cpu().contiguous()
@@ -144,15 +190,19 @@ def _feed(hasher: hashlib._Hash, thing: object) -> None:
         # A byte view: numpy has no bfloat16.
         hasher.update(array.reshape(-1).view(torch.uint8).numpy().data)
     elif dataclasses.is_dataclass(thing):
-        _feed(hasher, {f.name: getattr(thing, f.name) for f in _fields(thing)})
+        fields = [f.name for f in dataclasses.fields(thing) if f.compare]
+        _feed(hasher, {name: getattr(thing, name) for name in fields}, end)
     elif isinstance(thing, dict):
         for key in sorted(thing, key=str):
-            _feed(hasher, str(key))
+            _feed(hasher, key)
             _feed(hasher, thing[key])
+        hasher.update(end)  # {a: {b: 1}, c: 2} differs from {a: {b: 1, c: 2}}
     elif isinstance(thing, (list, tuple)):
         for item in thing:
             _feed(hasher, item)
         hasher.update(b"</>")  # ([1], [2]) differs from ([1, 2], [])
+    elif isinstance(thing, bytes):
+        hasher.update(b"%d:%b" % (len(thing), thing))
     elif isinstance(thing, (str, int, float, bool, Path)) or thing is None:
         hasher.update(repr(str(thing)).encode())
     else:
@@ -160,10 +210,6 @@ def _feed(hasher: hashlib._Hash, thing: object) -> None:
             f"cannot digest a {type(thing).__name__}; give tensors, dataclasses, "
             "dicts, sequences, paths, numbers or strings"
         )
-
-
-def _fields(thing: object) -> tuple[dataclasses.Field, ...]:
-    return tuple(f for f in dataclasses.fields(thing) if f.compare)
 
 
 def generator_for(
@@ -187,23 +233,14 @@ def generator_for(
     return torch.Generator(device=device).manual_seed(mixed)
 
 
-def source_digest(*modules: str) -> str:
-    """Digest of the source of some of the package's modules.
-
-    A stored result is good only for the code that made it, and the version number
-    misses every edit between two releases.
-
-    Args:
-        modules: Names within the package, such as ``"training"``.
-
-    Returns:
-        The digest.
-    """
-    folder = Path(__file__).parent
-    return digest([(folder / f"{name}.py").read_text() for name in sorted(modules)])
-
-
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, aside and renamed."""
     with written_aside(path) as aside:
         aside.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, dict(file.metadata() or {})

@@ -178,7 +178,7 @@ def executed(tmp, data, codes, monkeypatch):
     content = {"cells": [{**cell, "execution_count": None}], "metadata": {}}
     notebook.write_text(json.dumps(content))
 
-    def execute(notebook, aside, root, build, profile):
+    def execute(notebook, aside, root, profile):
         content["cells"][0]["execution_count"] = 1
         shown = {"output_type": "stream", "name": "stdout", "text": ["3.14" * 200]}
         content["cells"][0]["outputs"] = [shown]
@@ -200,7 +200,7 @@ def executed(tmp, data, codes, monkeypatch):
 def tuned(tmp, data, codes, monkeypatch):
     monkeypatch.setattr(setups, "TUNED", tmp)
     path = tmp / "mnist-5k-mlp.json"
-    shutil.copy(Path(setups.__file__).parent / "baselines" / "tuned" / path.name, tmp)
+    shutil.copy(Path(setups.__file__).parent / "tuned" / path.name, tmp)
     return Place(path, b'{"about": {}}', lambda: setups.settings_for(path.stem))
 
 
@@ -450,7 +450,7 @@ def test_build_on_a_full_disk(tmp_path, data, codes, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(execution, "_finish", full)
+    monkeypatch.setattr(execution, "_finished", full)
     call = ["--profile", "smoke", "--root", str(repository), "--no-render"]
     assert publish.main(call) == 1
     said = capsys.readouterr().err

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -23,13 +25,28 @@ def test_digest_depends_on_content_only():
         [1],
         [[1], [2]],
         [[1, 2], []],
+        b"1",
         {"a": 1},
+        {"a": {"b": 1}, "c": 2},
+        {"a": {"b": 1, "c": 2}},
+        [{"a": 1}, "c", 2],
+        [{"a": 1, "c": 2}],
+        {1: 2},
+        {"1": 2},
         Recipe(),
         Recipe(epochs=3),
     ]
     assert len({storage.digest(x) for x in different}) == len(different)
+    assert storage.digest({"a": 1}, "c", 2) != storage.digest({"a": 1, "c": 2})
     with pytest.raises(TypeError, match="cannot digest a set"):
         storage.digest({1, 2})
+
+
+def test_digests_that_stand_in_files_and_make_seeds_stay():
+    """Codes that users keep, and every random stream of the book, rest on these."""
+    codes = torch.arange(2.0), {"seed": "0", "distribution": "uniform"}
+    assert storage.digest(*codes)[:8] == "79588dd9"
+    assert storage.digest("codes", 0)[:8] == "7788ef7d"
 
 
 def test_nothing_is_left_of_a_write_that_failed(tmp_path):
@@ -51,12 +68,44 @@ def test_nothing_is_left_of_a_write_that_failed(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_damaged_file_is_kept_under_another_name(tmp_path):
-    path = tmp_path / "cell.json"
-    path.write_text("{")
-    with pytest.warns(RuntimeWarning, match=r"cell\.json is damaged \(why\)"):
-        storage.set_aside(path, "why")
-    assert (tmp_path / "cell.json.damaged").read_text() == "{"
+def read(path):
+    content, key, written = json.loads(path.read_text())
+    return content, key, written
+
+
+def write(path, *whole):
+    path.write_text(json.dumps(whole))
+
+
+def test_store_makes_a_thing_once_and_again_when_its_key_or_file_changed(tmp_path):
+    store, made = storage.Store(tmp_path / "folder", ".json", read, write), []
+
+    def fetch(key, name=None):
+        def make():
+            made.append(key)
+            return {"of": key}
+
+        assert store.fetch(key, make, name) == store.find(key, name) == {"of": key}
+
+    for key in ("a", "a", "b", "a"):
+        fetch(key)
+    assert made == ["a", "b"]
+    for key in ("a", "a", "b", "a"):  # in one file, for the last key alone
+        fetch(key, "one")
+    assert made == ["a", "b", "a", "b", "a"]
+    assert store.find("b", "one") is None
+    path = tmp_path / "folder" / "a.json"
+    path.write_text(path.read_text().replace("of", "no"))
+    with pytest.warns(RuntimeWarning, match=r"a\.json is damaged \(its content"):
+        fetch("a")
+    assert "no" in path.with_name("a.json.damaged").read_text()
+    assert made[5:] == ["a"]
+
+
+def test_what_cannot_be_made_again_is_refused_by_name():
+    said = pytest.raises(ValueError, match=r"the file is damaged \('x'\); find a copy")
+    with said, storage.intact("the file is damaged", "find a copy"):
+        {}["x"]
 
 
 def test_streams_of_random_numbers_are_separate():

@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
+from mnemonic.lab import checkpoints
+from mnemonic.lab.keys import reached
 from mnemonic.storage import cache_folder
 
 QUICK = mn.Recipe(epochs=3, batch_size=16)
@@ -262,19 +264,19 @@ def test_network_for_other_data_is_refused(data):
 
 def fetch(data, drawn, monkeypatch, *, expect_training, **changes):
     calls = []
-    real = mn.training.train
+    real = checkpoints.train
 
     def counted(*args, **kwargs):
         calls.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(mn.checkpoints, "train", counted)
+    monkeypatch.setattr(checkpoints, "train", counted)
     settings = {
         "recipe": QUICK, "codes": drawn, "t_mix": 0.2, "seed": 0, **changes,
     }  # fmt: skip
     model = mn.build_model("mlp", data, seed=settings.pop("init", 0))
     model = mn.trained(model, data, **settings, progress=False)
-    monkeypatch.setattr(mn.checkpoints, "train", real)
+    monkeypatch.setattr(checkpoints, "train", real)
     assert bool(calls) == expect_training
     return weights(model)
 
@@ -293,8 +295,47 @@ def test_trained_once_for_the_same_content(data, codes, monkeypatch):
         other = fetch(data, codes, monkeypatch, expect_training=True, **changes)
         assert not torch.equal(other, first)
     fetch(data.without([2]), codes, monkeypatch, expect_training=True)
-    monkeypatch.setattr(mn.checkpoints, "source_digest", lambda *names: "edited")
+    monkeypatch.setattr(checkpoints, "code_digest", lambda files: "edited")
     fetch(data, codes, monkeypatch, expect_training=True)
+
+
+def test_codes_that_are_not_used_do_not_count(data, codes, monkeypatch):
+    first = fetch(data, codes, monkeypatch, expect_training=True, t_mix=0.0)
+    same = fetch(data, None, monkeypatch, expect_training=False, t_mix=0.0)
+    assert torch.equal(same, first)
+
+
+def test_a_checkpoint_depends_on_the_code_of_training_and_network(data):
+    def files(name):
+        return {f.name for f in reached([f"mnemonic.{name}"])}
+
+    assert files("training") > {"storage.py", "networks.py", "arrays.py", "codes.py"}
+    assert "models.py" in files("models.SlimResNet") - files("training")
+
+    def network(power):
+        source = f"def forward(self, x): return x**{power}"
+        space = {"__name__": __name__}
+        exec(source, space)
+        return type("Net", (nn.Module,), space)()
+
+    one, two = network(1), network(2)
+    assert str(one) == str(two)
+    assert checkpoints._code(one) == checkpoints._code(network(1))
+    assert checkpoints._code(one) != checkpoints._code(two)
+
+
+def test_the_history_is_given_where_it_is_asked_for(data):
+    def fetch():
+        model = mn.build_model("mlp", data, seed=0)
+        return mn.trained(model, data, recipe=QUICK, progress=False, with_history=True)
+
+    (model, made), (again, kept) = fetch(), fetch()
+    assert torch.equal(weights(again), weights(model))
+    assert kept == made
+    losses = mn.train(
+        mn.build_model("mlp", data, seed=0), data, recipe=QUICK, progress=False
+    ).losses
+    assert made.losses == losses
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "foreign", "other network"])

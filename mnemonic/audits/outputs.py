@@ -15,9 +15,8 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from torch.nn import functional
 from mnemonic.checks import checked_classes
 from mnemonic.data.arrays import ImageData, checked_data, named_split
 from mnemonic.data.splits import Split
-from mnemonic.networks import check_outputs, device_of, last_layer
+from mnemonic.networks import check_outputs, device_of, last_layer, watched
 
 BATCH_SIZE = 512
 MOST_FEATURES = 2048
@@ -144,7 +143,7 @@ def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
         those that give no tensor ``[N, …]``. Lists of layers count as their members.
     """
     found: dict[str, object] = {}
-    with _heard(
+    with watched(
         dict(_top_level(model)), lambda name, _, output: found.update({name: output})
     ):
         check_fits(model, data)
@@ -183,7 +182,7 @@ def features_of(
     def keep(name: str, _: tuple, output: object) -> None:
         seen[name] = _row(output) if isinstance(output, Tensor) else output
 
-    with _heard({name: modules[name] for name in layers}, keep):
+    with watched({name: modules[name] for name in layers}, keep):
         for inputs in inputs_of(model, data, split):
             seen.clear()
             check_outputs(model, inputs, data.n_classes)
@@ -202,7 +201,9 @@ def last_inputs(
 ) -> Tensor:
     """What the last linear layer is given for each image, ``[N, D]``, on the CPU."""
     rows: list[Tensor] = []
-    with _heard({"last": layer}, lambda _, given, __: rows.append(given[0].flatten(1))):
+    with watched(
+        {"last": layer}, lambda _, given, __: rows.append(given[0].flatten(1))
+    ):
         logits_of(model, data, split)
     return torch.cat(rows).cpu()
 
@@ -213,22 +214,6 @@ def _top_level(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Mod
             yield from _top_level(layer, f"{prefix}{name}.")
         elif not isinstance(layer, _NOTHING_NEW):
             yield prefix + name, layer
-
-
-@contextlib.contextmanager
-def _heard(
-    layers: dict[str, nn.Module], keep: Callable[[str, tuple, object], None]
-) -> Iterator[None]:
-    """Hand over what each layer is given and what it gives, whenever it runs."""
-    handles = [
-        layer.register_forward_hook(lambda _, *seen, name=name: keep(name, *seen))
-        for name, layer in layers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _is_feature(output: object, n: int) -> bool:

@@ -14,27 +14,17 @@ Example:
 
 from __future__ import annotations
 
-import copy
 import json
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
-import torch
-from filelock import FileLock
-from lightning.fabric import Fabric
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
-from mnemonic.storage import (
-    digest,
-    kept_folder,
-    set_aside,
-    source_digest,
-    written_aside,
-)
+from mnemonic.lab.keys import code_digest, code_of, reached, surroundings
+from mnemonic.storage import Store, cache_folder, digest, read_tensors
 from mnemonic.training import History, Recipe, checked_arguments, train
 
 
@@ -47,13 +37,14 @@ def trained(
     t_mix: float = 0.0,
     seed: int = 0,
     progress: bool = True,
-) -> nn.Module:
+    with_history: bool = False,
+) -> nn.Module | tuple[nn.Module, History]:
     """Train a fresh network, or fetch the result of the same training from the cache.
 
     The key is the content: architecture and initial weights, training images, recipe,
-    codes, t_mix, seed, device, torch's version and this package's source. A damaged
-    checkpoint is set aside with a warning and made again; two processes that want the
-    same network train it once.
+    codes where t_mix is above 0, seed, device, torch's version, and the code of the
+    network and of all that training is made of. A damaged checkpoint is set aside with
+    a warning and made again; two processes that want the same network train it once.
 
     Args:
         model: Freshly built, its weights are part of the key. It is filled in place.
@@ -63,108 +54,42 @@ def trained(
         t_mix: As in ``train``.
         seed: As in ``train``.
         progress: As in ``train``.
+        with_history: Whether losses and seconds are given, too.
 
     Returns:
-        The same model, trained and in evaluation mode.
+        The same model, trained and in evaluation mode; with the history of its training
+        (when it was made) if that is asked for.
 
     A ``ValueError`` says what does not fit, as in ``train``; an ``OSError`` that the
     cache cannot be written.
     """
-    return trained_with_history(
-        model,
-        data,
-        recipe=recipe,
-        codes=codes,
-        t_mix=t_mix,
-        seed=seed,
-        progress=progress,
-    )[0]
-
-
-def trained_with_history(
-    model: nn.Module,
-    data: ImageData,
-    *,
-    recipe: Recipe | None = None,
-    codes: MnemonicCodes | None = None,
-    t_mix: float = 0.0,
-    seed: int = 0,
-    progress: bool = True,
-) -> tuple[nn.Module, History]:
-    """As ``trained``, with the losses and the seconds of the training when it was made.
-
-    Args:
-        model: As in ``trained``.
-        data: As in ``train``.
-        recipe: As in ``train``.
-        codes: As in ``train``.
-        t_mix: As in ``train``.
-        seed: As in ``train``.
-        progress: As in ``train``.
-
-    Returns:
-        The model in evaluation mode, and its history.
-    """
     recipe, t_mix, seed = checked_arguments(model, data, recipe, codes, t_mix, seed)
-    fabric = Fabric(accelerator="auto", devices=1)
-    key = digest(
-        str(model),
-        dict(model.state_dict()),
-        _content(data),
-        recipe,
-        codes.images if codes is not None else None,
-        t_mix,
-        seed,
-        fabric.device.type,
-        torch.__version__,
-        source_digest("data", "splits", "files", "codes", "training"),
-    )
-    path = kept_folder("checkpoints") / f"{key[:32]}.safetensors"
-    with FileLock(path.with_suffix(".lock")):
-        history = _restored(model, path)
-        if history is not None:
-            return model.to(fabric.device).eval(), history
-        history = train(
-            model,
-            data,
-            recipe=recipe,
-            codes=codes,
-            t_mix=t_mix,
-            seed=seed,
-            fabric=fabric,
-            progress=progress,
-        )
-        kept = json.dumps(asdict(history))
-        metadata = {"history": kept, "sha256": _content_of(model, kept, path)}
-        with written_aside(path) as aside:
-            safetensors.torch.save_model(model, str(aside), metadata)
-    return model, history
+    how = {"recipe": recipe, "t_mix": t_mix, "seed": seed}
+    how["codes"] = codes if t_mix > 0 else None
+    device, *versions = surroundings("torch", "torchvision")
+    network = [str(model), dict(model.state_dict()), _code(model)]
+    key = digest(network, _content(data), how, device, versions)
+
+    def make() -> tuple[dict[str, Tensor], str]:
+        history = train(model, data, progress=progress, **how)
+        return dict(model.state_dict()), json.dumps(astuple(history))
+
+    store = Store(cache_folder() / "checkpoints", ".safetensors", _read, _write)
+    weights, kept = store.fetch(key, make)
+    model.load_state_dict(weights)
+    model.to(device).eval()
+    losses, seconds = json.loads(kept)
+    return (model, History(tuple(losses), seconds)) if with_history else model
 
 
-def _content_of(model: nn.Module, history: str, path: Path) -> str:
-    return digest(dict(model.state_dict()), history, path.stem)
-
-
-def _restored(model: nn.Module, path: Path) -> History | None:
-    if not path.exists():
-        return None
-    before = copy.deepcopy(model.state_dict())
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        kept = json.loads(metadata["history"])
-        history = History(tuple(kept["losses"]), kept["seconds"])
-        safetensors.torch.load_model(model, path)
-        if metadata["sha256"] != _content_of(model, metadata["history"], path):
-            raise ValueError("its content is not what was written")
-    except (
-        safetensors.SafetensorError, RuntimeError, OSError, TypeError, KeyError,
-        ValueError,
-    ) as error:  # fmt: skip
-        model.load_state_dict(before)  # some of its weights may have been read
-        set_aside(path, str(error).splitlines()[0])
-        return None
-    return history
+def _code(model: nn.Module) -> list[str]:
+    """Digests of what a training runs, and of classes that are not torch's."""
+    classes = {type(module) for module in model.modules()}
+    own = [
+        c for c in classes if c.__module__.split(".")[0] not in ("torch", "torchvision")
+    ]
+    files = reached(["mnemonic.training", *(c.__module__ for c in own)])
+    return [code_digest(files), *sorted(digest(code_of(c)) for c in own)]
 
 
 def _content(data: ImageData) -> list:
@@ -173,3 +98,14 @@ def _content(data: ImageData) -> list:
     if images is None:  # files are known by name and by label, not opened
         images = (split.files, split.image_size)
     return [images, split.labels, data.mean, data.std, data.augmentation]
+
+
+def _read(path: Path) -> tuple[tuple[dict[str, Tensor], str], str, str]:
+    weights, kept = read_tensors(path)
+    return (weights, kept["history"]), kept["key"], kept["sha256"]
+
+
+def _write(path: Path, content: tuple, key: str, sha256: str) -> None:
+    weights, history = content
+    whole = {name: w.clone().contiguous() for name, w in weights.items()}  # not shared
+    save_file(whole, path, {"history": history, "key": key, "sha256": sha256})

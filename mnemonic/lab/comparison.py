@@ -24,19 +24,12 @@ from mnemonic.baselines.mnemonic_code import prepared as trained_with_codes
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.lab.checkpoints import trained_with_history
+from mnemonic.lab.checkpoints import trained
 from mnemonic.lab.setups import SETUPS, Setup, settings_for
 from mnemonic.models import build_model
-from mnemonic.storage import digest
 
 
-def compare(
-    seed: int,
-    setup: str,
-    method: str,
-    settings: dict | None = None,
-    version: str = "",
-) -> dict:
+def compare(seed: int, setup: str, method: str, settings: dict | None = None) -> dict:
     """Let one method forget, and measure it.
 
     Args:
@@ -44,7 +37,6 @@ def compare(
         setup: Key of ``SETUPS``.
         method: Key of ``METHODS``.
         settings: Of the method; the tuned ones where missing.
-        version: As ``all_settings`` gives it; part of a grid cell's key, not used here.
 
     Returns:
         One row, on test images ``remaining_accuracy`` and ``forgetting_error``
@@ -145,7 +137,7 @@ def starting_network(
         model = method.prepare(access, seed=seed)
         return model, time.perf_counter() - started
     with_codes = method.preparation is not None
-    model, history = trained_with_history(
+    model, history = trained(
         access.fresh(seed),
         access.data,
         recipe=access.how_to_train(),
@@ -153,6 +145,7 @@ def starting_network(
         t_mix=access.t_mix if with_codes else 0.0,
         seed=seed,
         progress=False,
+        with_history=True,
     )
     return model, history.seconds
 
@@ -165,17 +158,11 @@ def all_settings(setup: str, methods: Sequence[str]) -> list[dict]:
         methods: Keys of ``METHODS``.
 
     Returns:
-        One a method. The tuned values, and a digest of the setup and of the method's
-        source, are in it, so that a cell is run again when they change.
+        One a method, with the tuned values.
     """
     tuned = settings_for(setup)
     return [
-        {
-            "setup": setup,
-            "method": name,
-            "settings": tuned.get(name, {}),
-            "version": version_of(setup, name),
-        }
+        {"setup": setup, "method": name, "settings": tuned.get(name, {})}
         for name in methods
     ]
 
@@ -197,8 +184,3 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         change=frame["remaining_accuracy"] - frame["before_remaining_accuracy"],
         title=frame["method"].map(lambda name: METHODS[name].title),
     ).drop(columns=["remaining_accuracy", "forgetting_error"])
-
-
-def version_of(setup: str, method: str) -> str:
-    """Digest of a setup and of the source of a method."""
-    return digest(SETUPS[setup], METHODS[method].source)[:16]

@@ -15,28 +15,21 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
-import textwrap
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import joblib
 import pandas as pd
 import torch
-from filelock import FileLock
 
 from mnemonic.checks import checked_frame, checked_number, checked_seed
-from mnemonic.storage import (
-    digest,
-    kept_folder,
-    set_aside,
-    source_digest,
-    write_json,
-)
+from mnemonic.lab.keys import code_digest, code_of, numerical, surroundings
+from mnemonic.storage import Store, cache_folder, digest
 
 
 def run_grid(
@@ -51,12 +44,10 @@ def run_grid(
 
     Args:
         function: Gives one result (a dict) or several (a list of dicts) of plain
-            values. Its source, and that of the functions of the same module that it
-            calls, is part of each cell's key, so that an edited function is run anew;
-            every other value that it depends on belongs into the setting. One that
-            uses ``METHODS`` depends on all of them, unless its settings have a
-            ``version`` that says on what (see ``comparison.all_settings``). One that
-            uses the audits depends on these.
+            values. Its source, that of all it calls in its own module, the plain values
+            that it names there, and the package's are part of each cell's key, so that
+            edited code is run anew; whatever else it depends on belongs into the
+            setting.
         settings: Keyword arguments, plain values.
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
@@ -86,22 +77,14 @@ def run_grid(
         allowed = "a number of processes, 1 or more, or None for all cores"
         jobs = checked_number("jobs", jobs, lambda n: n >= 1, allowed, whole=True)
     cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
-    source = _sources(function)
-    package = source_digest(*(p.stem for p in _package_files()))
-    if any("METHODS" in text for text in source.values()):
-        methods = source_digest(*(f"baselines/{p.stem}" for p in _baseline_files()))
-    else:
-        methods = ""
-    audits = source_digest(*_audit_files()) if _uses_audits(function, source) else ""
-
-    def path_of(cell: tuple[dict, int]) -> Path:
-        others = "" if "version" in cell[0] else methods
-        key = digest(source, package, others, audits, torch.__version__, cell)
-        return folder / f"{key}.json"
-
-    folder = kept_folder("cells")
-    paths = [path_of(cell) for cell in cells]
-    results = [_read_cell(path) for path in paths]
+    code = [
+        code_of(function),
+        code_digest(numerical()),
+        surroundings("torch", "torchvision", "numpy", "scikit-learn"),
+    ]
+    store = Store(cache_folder() / "cells", ".json", _read, _write)
+    keys = [digest(code, cell) for cell in cells]
+    results = [store.find(key) for key in keys]
     missing = [i for i, result in enumerate(results) if result is None]
     if jobs is None:
         jobs = 1 if torch.cuda.is_available() else joblib.cpu_count()
@@ -109,7 +92,8 @@ def run_grid(
         # A worker that has grown is replaced; its cells are not lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")
         finished = joblib.Parallel(n_jobs=min(jobs, max(len(missing), 1)))(
-            joblib.delayed(_run_cell)(function, *cells[i], paths[i]) for i in missing
+            joblib.delayed(store.fetch)(keys[i], partial(_made, function, *cells[i]))
+            for i in missing
         )
     for i, result in zip(missing, finished, strict=True):
         results[i] = result
@@ -176,40 +160,7 @@ def plus_minus(means: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
     return table
 
 
-def _sources(function: Callable) -> dict[str, str]:
-    """Source of a function, and of those of its module that it calls, by name."""
-    found, open_ends = {}, [function]
-    while open_ends:
-        f = open_ends.pop()
-        if f.__qualname__ not in found:
-            found[f.__qualname__] = textwrap.dedent(inspect.getsource(f))
-            named = (f.__globals__.get(name) for name in f.__code__.co_names)
-            open_ends += [
-                g
-                for g in named
-                if inspect.isfunction(g) and g.__module__ == f.__module__
-            ]
-    return found
-
-
-def _uses_audits(function: Callable, source: dict[str, str]) -> bool:
-    """Whether the source names the audits, or something that was imported from them."""
-    text = "\n".join(source.values())
-    imported = {
-        name
-        for name, value in function.__globals__.items()
-        for origin in ("__module__", "__name__")
-        if str(getattr(value, origin, "")).startswith("mnemonic.audits")
-    }
-    return any(name in text for name in {"audit", *imported})
-
-
-def _run_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
-    with FileLock(path.with_suffix(".lock")):  # of two grids at once, one works
-        return _read_cell(path) or _made_cell(function, setting, seed, path)
-
-
-def _made_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict:
+def _made(function: Callable, setting: dict, seed: int) -> dict:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the cells share the cores among them
     started = time.monotonic()
@@ -218,47 +169,14 @@ def _made_cell(function: Callable, setting: dict, seed: int, path: Path) -> dict
     finally:
         torch.set_num_threads(threads)
     cell = {"setting": setting, "seed": seed, "seconds": time.monotonic() - started}
-    rows = [result] if isinstance(result, dict) else list(result)
-    cell["rows"] = rows
-    write_json(path, {**cell, "sha256": _content_of(path, cell)})
-    return _read_cell(path)  # so that a fresh result equals one read back
+    cell["rows"] = [result] if isinstance(result, dict) else list(result)
+    return json.loads(json.dumps(cell))  # a fresh result equals one read back
 
 
-def _content_of(path: Path, cell: dict) -> str:
-    text = json.dumps([path.stem, cell], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _read(path: Path) -> tuple[dict, str, str]:
+    kept = json.loads(path.read_text())
+    return kept["cell"], kept["key"], kept["sha256"]
 
 
-def _read_cell(path: Path) -> dict | None:
-    if not path.exists():
-        return None
-    try:
-        cell = json.loads(path.read_text())
-        if cell.pop("sha256") != _content_of(path, cell):
-            raise ValueError("its content is not what was written")
-        return {"rows": list(cell["rows"]), "seconds": float(cell["seconds"])}
-    except FileNotFoundError:  # another process has set it aside
-        return None
-    except (
-        ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError,
-    ) as error:  # fmt: skip
-        set_aside(path, error)
-        return None
-
-
-def _package_files() -> list[Path]:
-    # What draws and publishes does not change a measured number, and a function that
-    # runs in a grid is in its key by its own source.
-    beside = {"plots", "publish", "results", "tables", "__init__"}
-    beside |= {"comparison", "editions", "executed", "formats", "pretrained", "records"}
-    beside |= {"scaling", "suspects", "tuning"}
-    return [p for p in Path(__file__).parent.glob("*.py") if p.stem not in beside]
-
-
-def _baseline_files() -> list[Path]:
-    return sorted((Path(__file__).parent / "baselines").glob("*.py"))
-
-
-def _audit_files() -> list[str]:
-    audits = sorted((Path(__file__).parent / "audits").glob("*.py"))
-    return [*(f"audits/{p.stem}" for p in audits), "baselines/distances"]
+def _write(path: Path, cell: dict, key: str, sha256: str) -> None:
+    path.write_text(json.dumps({"key": key, "sha256": sha256, "cell": cell}, indent=1))

@@ -222,7 +222,7 @@ def main(names: list[str]) -> int:
         with _own_cache(name):
             frame = run_grid(made.function, made.settings, made.seeds)
         seconds = frame.attrs["seconds"]
-        frame = frame.drop(columns=["settings", "version"], errors="ignore")
+        frame = frame.drop(columns="settings", errors="ignore")
         results.record(name, frame, about=made.about, seconds=seconds)
     return 0
 

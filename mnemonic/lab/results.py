@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 
 from mnemonic.checks import checked_frame, checked_number
-from mnemonic.storage import write_json, written_aside
+from mnemonic.storage import intact, verify, write_json, written_aside
 
 
 def paper(artefact: str) -> pd.DataFrame:
@@ -173,17 +173,12 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
             "in the book's repository: name their folder with MNEMONIC_RESULTS, or "
             f"make the run with: python -m mnemonic.lab.records {name}"
         )
-    try:
+    with intact(f"the record {path} is damaged", "restore it from the repository"):
         facts = json.loads(path.with_suffix(".json").read_text())
-        if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
-            raise ValueError("its content is not what was recorded")
+        verify(hashlib.sha256(path.read_bytes()).hexdigest(), facts["sha256"])
         if facts["name"] != name:
             raise ValueError(f"it is the record {facts['name']!r}")
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise ValueError(
-            f"the record {path} is damaged ({error}); restore it from the repository"
-        ) from error
-    return pd.read_csv(path), facts
+        return pd.read_csv(path), facts
 
 
 def _commit() -> str:

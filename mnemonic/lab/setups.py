@@ -20,6 +20,7 @@ from torch.nn import functional
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.sources import load_data
 from mnemonic.data.splits import first_of_each, unit
+from mnemonic.storage import intact, verify
 from mnemonic.training import Recipe
 
 TUNED = Path(__file__).with_name("tuned")
@@ -114,26 +115,18 @@ def tuned(path: Path) -> dict[str, dict]:
     Returns:
         Settings, scores and provenance; nothing where there is no file.
 
-    Raises:
-        ValueError: If the file is damaged.
+    A ``ValueError`` says that the file is damaged.
     """
     if not (path.exists() or path.is_symlink()):
         return {}
-    try:
+    way_out = (
+        "restore it from the repository, or make it with: "
+        f"python -m mnemonic.lab.tuning {path.stem}"
+    )
+    with intact(f"{path} is damaged", way_out):
         content = json.loads(path.read_text())
-        methods = content["methods"]
-        if content["sha256"] != hash_of(methods):
-            raise ValueError("its settings are not what was written")
-        if not all(isinstance(m["settings"], dict) for m in methods.values()):
-            raise ValueError("a method without settings")
-    except (
-        ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError,
-    ) as error:  # fmt: skip
-        raise ValueError(
-            f"{path} is damaged ({error!r}); restore it from the repository, or make "
-            f"it with: python -m mnemonic.lab.tuning {path.stem}"
-        ) from error
-    return methods
+        verify(hash_of(content["methods"]), content["sha256"])
+        return content["methods"]
 
 
 def hash_of(methods: dict[str, dict]) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from mnemonic.baselines import METHODS, Method
 from mnemonic.evaluation import evaluate
-from mnemonic.lab.comparison import access_for, starting_network, version_of
+from mnemonic.lab.comparison import access_for, starting_network
 from mnemonic.lab.grids import run_grid
 from mnemonic.lab.results import provenance
 from mnemonic.lab.setups import SETUPS, TUNED, hash_of, tuned
@@ -52,9 +52,7 @@ def candidates(method: Method, n_trials: int) -> list[dict]:
     return (first + rest)[:n_trials]
 
 
-def tried(
-    seed: int, setup: str, method: str, n_trials: int, version: str = ""
-) -> list[dict]:
+def tried(seed: int, setup: str, method: str, n_trials: int) -> list[dict]:
     """Score a method's candidates on the validation split.
 
     Args:
@@ -62,7 +60,6 @@ def tried(
         setup: Key of ``SETUPS``.
         method: Key of ``METHODS``.
         n_trials: The budget.
-        version: Of setup and method; part of a grid cell's key, not used here.
 
     Returns:
         One row a candidate, with ``settings``, A_R and E_F on the validation images
@@ -105,12 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = options.methods or [n for n, m in METHODS.items() if m.space]
     settings = [
-        {
-            "setup": options.setup,
-            "method": name,
-            "n_trials": options.trials,
-            "version": version_of(options.setup, name),
-        }
+        {"setup": options.setup, "method": name, "n_trials": options.trials}
         for name in names
     ]
     frame = run_grid(tried, settings, SEEDS)

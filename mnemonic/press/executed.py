@@ -1,38 +1,54 @@
 """Notebooks, run by papermill into copies that are whole or not there.
 
-A notebook is run when its key changed: the notebook itself, the package's source, the
-recorded runs, the profile and the installed versions. Its executed copy appears under
+A notebook is run when its key changed: the notebook itself, the code that decides its
+numbers, the figures, tables and checks that it names, the recorded runs, the profile
+and the installed versions. Its executed copy appears under
 ``<build>/executed/<profile>/`` only when the whole run went well, so a failed run is
 never rendered and an interrupted build goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
+from mnemonic.lab.keys import code_digest, files_in, named_in, numerical, reached
+from mnemonic.storage import Store, digest
 
-from mnemonic.storage import set_aside
+
+class NotebookError(Exception):
+    """A notebook that did not run to its end, or not as it is fit for print."""
 
 
 def key_of(notebook: Path, root: Path, profile: str) -> str:
     """Digest of everything that an executed copy depends on."""
+    package = root / "mnemonic"
     # A set: in a checkout, what is installed editable is found in two places.
     versions = sorted(
         {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
     )
-    return digest_of(
-        root,
-        [notebook, *files_in(root / "mnemonic"), *files_in(root / "book" / "results")],
-        extra=[profile, sys.version, *versions],
-    )
+    code = code_digest({*numerical(package), *_named_by(notebook, package)}, package)
+    files = [notebook, *files_in(root / "book" / "results")]
+    return digest_of(root, files, extra=[code, profile, sys.version, *versions])
+
+
+def _named_by(notebook: Path, package: Path) -> set[Path]:
+    """Modules of the package that the code of a notebook names."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+        code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+        plain = map(TransformerManager().transform_cell, code)  # no "!git", no "%time"
+        return reached(named_in("\n".join(plain)), package)
+    except (ValueError, LookupError, TypeError, SyntaxError):
+        return set(files_in(package))  # it may name anything
 
 
 def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
@@ -47,35 +63,32 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
     Returns:
         Whether there is now a good copy.
     """
-    copy = build / "executed" / profile / notebook.name
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(copy.with_suffix(".lock")):
-        key = key_of(notebook, root, profile)
-        if _key_in(copy) == key:
-            return True
-        print(f"running {notebook.name} ({profile}) …", flush=True)
-        started = time.monotonic()
-        aside = copy.with_name(f".{copy.stem}.part.ipynb")
-        try:
-            error = _papermill(notebook, aside, root, build, profile)
-            seconds = time.monotonic() - started
-            if error:
-                print(f"{notebook.name} failed: {error}", file=sys.stderr, flush=True)
-                return False
-            _finish(aside, key, profile, seconds)
-            os.replace(aside, copy)
-        finally:
-            aside.unlink(missing_ok=True)
-        print(f"  done in {seconds:.0f} s", flush=True)
-        return True
+    copies = Store(build / "executed" / profile, ".ipynb", _read, _write)
+    make = partial(_made, notebook, root, copies.folder, profile)
+    try:
+        copies.fetch(key_of(notebook, root, profile), make, name=notebook.stem)
+    except NotebookError as error:
+        print(f"{notebook.name} failed: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
-def _papermill(
-    notebook: Path, aside: Path, root: Path, build: Path, profile: str
-) -> str | None:
-    """What went wrong, or nothing."""
+def _made(notebook: Path, root: Path, folder: Path, profile: str) -> dict:
+    print(f"running {notebook.name} ({profile}) …", flush=True)
+    started = time.monotonic()
+    aside = folder / f".{notebook.stem}.part.ipynb"
+    try:
+        _papermill(notebook, aside, root, profile)
+        seconds = time.monotonic() - started
+        made = _finished(json.loads(aside.read_text()), profile, seconds)
+    finally:
+        aside.unlink(missing_ok=True)
+    print(f"  done in {seconds:.0f} s", flush=True)
+    return made
+
+
+def _papermill(notebook: Path, aside: Path, root: Path, profile: str) -> None:
     import papermill
-    from papermill.exceptions import PapermillExecutionError
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in mnemonic/__init__.py
     os.environ["TQDM_DISABLE"] = "1"  # each step of a bar would be a line of the page
@@ -90,11 +103,12 @@ def _papermill(
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
-    except PapermillExecutionError as error:
-        return _where(aside, f"{error.ename}: {error.evalue}")
-    except Exception as error:  # a kernel that died, a notebook that is no notebook
-        return _where(aside, f"{type(error).__name__}: {error}")
-    return fault_of(aside)
+    except Exception as error:  # of a cell, of a kernel that died, of no notebook
+        kind = getattr(error, "ename", type(error).__name__)
+        said = f"{kind}: {getattr(error, 'evalue', error)}"
+        raise NotebookError(_where(aside, said)) from error
+    if fault := fault_of(aside):
+        raise NotebookError(fault)
 
 
 def fault_of(copy: Path) -> str | None:
@@ -108,9 +122,7 @@ def fault_of(copy: Path) -> str | None:
         an error and without a word on stderr.
     """
     last = 0
-    for i, cell in _numbered_cells(copy):
-        if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
-            continue
+    for i, cell in _code_cells(copy):
         count = cell["execution_count"]
         if count is None or count <= last:
             return f"cell {i} was not run in order"
@@ -123,41 +135,31 @@ def fault_of(copy: Path) -> str | None:
     return None
 
 
-def _numbered_cells(copy: Path) -> Iterator[tuple[int, dict]]:
-    """Cells with their place in the clean notebook: without those papermill added."""
+def _code_cells(copy: Path) -> Iterator[tuple[int, dict]]:
+    """Those that are not empty, with their place among all that papermill found."""
     added = {"injected-parameters", "papermill-error-cell-tag"}
     cells = json.loads(copy.read_text())["cells"]
-    return enumerate(c for c in cells if not added & set(c["metadata"].get("tags", [])))
+    found = (c for c in cells if not added & set(c["metadata"].get("tags", [])))
+    for i, cell in enumerate(found):
+        if cell["cell_type"] == "code" and "".join(cell["source"]).strip():
+            yield i, cell
 
 
 def _where(copy: Path, error: str) -> str:
     """Say which cell an error comes from: one that shows it, or did not come back."""
-
-    def shows_it(cell: dict) -> bool:
-        return any(output["output_type"] == "error" for output in cell["outputs"])
-
-    def is_lost(cell: dict) -> bool:
-        return "shell.execute_reply" not in cell["metadata"].get("execution", {})
-
-    code = [
-        (i, cell)
-        for i, cell in (_numbered_cells(copy) if copy.exists() else ())
-        if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
-    ]
-    for fault in (shows_it, is_lost):
-        for i, cell in code:
-            if fault(cell):
-                first = "".join(cell["source"]).strip().splitlines()[0]
-                return f"cell {i} ({first!r}) raised {error}"
+    for i, cell in _code_cells(copy) if copy.exists() else ():
+        shown = any(output["output_type"] == "error" for output in cell["outputs"])
+        if shown or "shell.execute_reply" not in cell["metadata"].get("execution", {}):
+            first = "".join(cell["source"]).strip().splitlines()[0]
+            return f"cell {i} ({first!r}) raised {error}"
     return error
 
 
-def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
+def _finished(notebook: dict, profile: str, seconds: float) -> dict:
     """Hide what papermill injected, drop its times, and note where the copy is from."""
     from mnemonic.lab.profiles import Profile
     from mnemonic.lab.results import provenance
 
-    notebook = json.loads(copy.read_text())
     for cell in notebook["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
@@ -165,52 +167,27 @@ def _finish(copy: Path, key: str, profile: str, seconds: float) -> None:
             cell["metadata"]["tags"].append("remove-cell")
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["mnemonic"] = {
-        "key": key,
-        "content": _content_of(notebook),
         "profile": profile,
         "data": Profile.named(profile).data_name,
         "seconds": round(seconds),
         **provenance(),
     }
-    copy.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return json.loads(json.dumps(notebook))  # as it will be read
 
 
-def _content_of(notebook: dict) -> str:
-    return hashlib.sha256(json.dumps(notebook["cells"]).encode()).hexdigest()
+def _read(path: Path) -> tuple[dict, str, str]:
+    notebook = json.loads(path.read_text())
+    facts = notebook["metadata"]["mnemonic"]
+    return notebook, facts.pop("key"), facts.pop("content", "of an older version")
 
 
-def _key_in(copy: Path) -> str | None:
-    """The key that a copy was made for; a damaged one is set aside."""
-    if not copy.exists():
-        return None
-    try:
-        notebook = json.loads(copy.read_text())
-        facts = notebook["metadata"]["mnemonic"]
-        if "content" not in facts:
-            return None  # made by an older version
-        if facts["content"] != _content_of(notebook):
-            raise ValueError("its cells are not what was written")
-        return str(facts["key"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        set_aside(copy, error)
-        return None
-
-
-def files_in(path: Path) -> list[Path]:
-    """A file, or all below a folder, in order."""
-    if path.is_file():
-        return [path]
-    skipped = {"__pycache__", ".ipynb_checkpoints"}
-    return sorted(
-        p for p in path.rglob("*") if p.is_file() and not skipped & set(p.parts)
-    )
+def _write(path: Path, notebook: dict, key: str, content: str) -> None:
+    notebook["metadata"]["mnemonic"] |= {"key": key, "content": content}
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def digest_of(root: Path, files: list[Path], extra: list[str]) -> str:
     """Digest of the names and contents of files, and of more."""
-    hasher = hashlib.sha256("\n".join(extra).encode())
-    for file in files:
-        name = file.relative_to(root) if file.is_relative_to(root) else file
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        hasher.update(f"\n{name} {content}".encode())
-    return hasher.hexdigest()
+    names = [f.relative_to(root) if f.is_relative_to(root) else f for f in files]
+    contents = {str(n): f.read_bytes() for n, f in zip(names, files, strict=True)}
+    return digest(contents, extra)

@@ -14,7 +14,7 @@ SCRIPT = """
     import json, os, signal, sys, time, uuid
     from pathlib import Path
     import mnemonic as mn
-    from mnemonic.storage import kept_folder
+    from mnemonic.storage import cache_folder
 
     kept = {}  # cells that were finished when the grid broke off
 
@@ -39,7 +39,7 @@ SCRIPT = """
                 return grid(backend, folder)
             except Exception as error:  # start it again, as one would by hand
                 print(type(error).__name__, file=sys.stderr)
-                for path in kept_folder("cells").glob("*.json"):
+                for path in (cache_folder() / "cells").glob("*.json"):
                     kept.setdefault(path, path.read_bytes())
         raise RuntimeError("three times in vain")
 

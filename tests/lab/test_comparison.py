@@ -7,6 +7,7 @@ import torch
 import mnemonic as mn
 from mnemonic.lab import comparison, tuning
 from mnemonic.lab.comparison import all_settings, compare
+from mnemonic.lab.keys import code_of
 from mnemonic.lab.setups import SETUPS, TUNED, settings_for
 
 REPORTED = {0, 1, 2}  # seeds of the profiles and the records
@@ -94,17 +95,14 @@ def test_a_setup_makes_images_smaller_by_averaging_squares():
     torch.testing.assert_close(small.std, spread, rtol=1e-3, atol=0)
 
 
-def test_a_cell_depends_on_setup_settings_and_source(monkeypatch):
-    first = {s["method"]: s for s in all_settings("smoke", list(mn.METHODS))}
-    longer = replace(SETUPS["smoke"], t_mix=0.2)
-    monkeypatch.setitem(SETUPS, "smoke", longer)
-    second = {s["method"]: s for s in all_settings("smoke", list(mn.METHODS))}
-    assert all(first[n]["version"] != second[n]["version"] for n in first)
-    # boundary-shrink and -expand share a module, SSD does not share theirs.
-    shrink, expand, ssd = (
-        first[n]["version"] for n in ("boundary-shrink", "boundary-expand", "ssd")
-    )
-    assert shrink == expand != ssd
+def test_a_cell_depends_on_the_setups_and_the_tuned_settings(monkeypatch):
+    settings = {s["method"]: s for s in all_settings("mnist-mlp", ["ssd", "original"])}
+    tuned = settings_for("mnist-5k-mlp")["ssd"]
+    assert settings["ssd"]["settings"] == tuned != {}
+    assert settings["original"]["settings"] == {}
+    before = code_of(compare)
+    monkeypatch.setitem(SETUPS, "smoke", replace(SETUPS["smoke"], t_mix=0.2))
+    assert code_of(compare) != before
 
 
 TABLES = sorted(TUNED.glob("*.json"))

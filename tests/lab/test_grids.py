@@ -8,12 +8,9 @@ import time
 
 import pandas as pd
 import pytest
-import torch
 
 import mnemonic as mn
-from mnemonic.audits import cka
-from mnemonic.lab import grids as experiments
-from mnemonic.storage import cache_folder
+from mnemonic.storage import cache_folder, digest
 
 
 def square(seed, x):
@@ -47,13 +44,12 @@ def test_finished_cells_are_read_and_damaged_ones_made_again():
     assert len(cells) == 2
     for cell in cells:  # proof that they are read
         content = json.loads(cell.read_text())
-        content["rows"][0]["y"] += 1000
-        del content["sha256"]
-        content["sha256"] = experiments._content_of(cell, content)
+        content["cell"]["rows"][0]["y"] += 1000
+        content["sha256"] = digest(content["cell"])
         cell.write_text(json.dumps(content))
     again = mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
     assert again["y"].tolist() == (first["y"] + 1000).tolist()
-    for damage in ('{"rows": ', "[]", "", '{"rows": 3}'):
+    for damage in ('{"cell": ', "[]", "", '{"cell": 3}'):
         cells[0].write_text(damage)
         with pytest.warns(RuntimeWarning, match="is damaged"):
             mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
@@ -105,7 +101,9 @@ def test_interrupted_grid_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode != 0
-    kept = sorted(json.loads(p.read_text())["seed"] for p in cells.glob("*.json"))
+    kept = sorted(
+        json.loads(p.read_text())["cell"]["seed"] for p in cells.glob("*.json")
+    )
     assert kept == [0, 1, 2]
     assert not list(cells.glob("*.part"))
 
@@ -144,40 +142,3 @@ def test_mean_and_deviation_share_a_cell():
     table = mn.plus_minus(mn.mean_sd(frame, ["a"], ["x"]))
     assert list(table.columns) == ["a", "x", "n"]
     assert table["x"].tolist() == ["2.0 ± 1.4", "5.0"]
-
-
-def calls_audit(seed):
-    return {"v": len(str(mn.audit))}
-
-
-def calls_an_import(seed):
-    return {"v": cka(torch.eye(3), torch.eye(3)).value}
-
-
-def calls_neither(seed):
-    return {"v": seed}
-
-
-def test_cells_depend_on_the_audits_that_they_use(monkeypatch):
-    digests, seen = experiments.source_digest, []
-
-    def edited(*modules):
-        seen.append(modules)
-        return digests(*modules) + str("audits/lira" in modules)
-
-    def cells():
-        return len(list((cache_folder() / "cells").glob("*.json")))
-
-    for function, depends in (
-        (calls_audit, True),
-        (calls_an_import, True),
-        (calls_neither, False),
-    ):
-        before = cells()
-        mn.run_grid(function, [{}], seeds=[0], jobs=1)
-        with monkeypatch.context() as patch:
-            patch.setattr(experiments, "source_digest", edited)
-            mn.run_grid(function, [{}], seeds=[0], jobs=1)
-        assert cells() - before == 2  # the modules of all cells were edited, too
-        assert any("audits/lira" in modules for modules in seen) == depends
-        seen.clear()

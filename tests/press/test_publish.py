@@ -99,10 +99,71 @@ def key(root, profile="smoke"):
 def test_key_follows_what_a_run_depends_on(root, name):
     before = key(root)
     content = (root / name).read_text()
-    (root / name).write_text(content + "\n")
+    (root / name).write_text(f"{content} ")
+    assert (key(root) != before) == (not name.endswith(".py"))  # mere layout
+    (root / name).write_text(f"{content}\ny = 2\n")
     assert key(root) != before
     (root / name).write_text(content)
     assert key(root) == before
+
+
+FIGURES = {
+    "press/figures/__init__.py": "from mnemonic.press.figures import ch5, ch8\n",
+    "press/figures/ch5.py": "from mnemonic.press import plots\nx = plots.style",
+    "press/figures/ch8.py": "x = 1",
+    "press/plots.py": "def style():\n    'Words.'",
+    "press/tables.py": "x = 1",
+    "press/publish.py": "x = 1",
+    "exercises/ch5.py": "from mnemonic.exercises.answers import done",
+    "exercises/ch8.py": "x = 1",
+    "exercises/answers.py": "def done(): ...",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "followed"),
+    [
+        ("print(1)", set()),
+        ("import mnemonic as mn\nmn.plots.style()", {"press/plots.py"}),
+        ("import mnemonic as mn\nmn.table(0)", {"press/tables.py"}),
+        (
+            "!git status\nimport mnemonic as mn\nmn.figures.ch5.one()",
+            {"press/figures/ch5.py", "press/plots.py"},
+        ),
+        (
+            "from mnemonic.press.figures import ch5",
+            {"press/figures/ch5.py", "press/plots.py"},
+        ),
+        (
+            "import mnemonic as m\nm.exercises.ch5.predict(1)",
+            {"exercises/ch5.py", "exercises/answers.py"},
+        ),
+        (
+            "import mnemonic as mn\nf = mn.figures\nf.ch8.two()",
+            {name for name in FIGURES if "figures" in name} | {"press/plots.py"},
+        ),
+        ("not python at all", set(FIGURES)),
+    ],
+)
+def test_key_follows_the_figures_and_checks_that_a_notebook_names(root, code, followed):
+    write_notebook(root / "notebooks" / "01_one.ipynb", code)
+    for name, text in FIGURES.items():
+        (root / "mnemonic" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "mnemonic" / name).write_text(text)
+    before, changed = key(root), set()
+    for name, text in FIGURES.items():
+        path = root / "mnemonic" / name
+        path.write_text(f"'''Words.'''\n{text}  # more words")
+        assert key(root) == before
+        path.write_text(f"{text}\ny = 2\n")
+        changed |= {name} if key(root) != before else set()
+        path.write_text(text)
+    assert changed == followed
+
+
+def test_key_of_what_is_no_notebook(root):
+    (root / "notebooks" / "01_one.ipynb").write_text("{")
+    assert key(root)
 
 
 def test_key_follows_files_that_come_go_and_move(root):

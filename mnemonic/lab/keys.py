@@ -1,0 +1,177 @@
+"""What a kept result depends on: the code that made it, and where it ran.
+
+Docstrings and comments decide no number and are left out, so an edit of theirs makes
+nothing run again. What code depends on is read from the code itself: the modules that
+it imports, the functions that it calls.
+
+Example:
+    >>> bare("x = 1  # why") == bare("x = 1")
+    True
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import importlib.metadata
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from types import CodeType, FunctionType
+
+import torch
+
+from mnemonic import _ROOM_OF
+from mnemonic.storage import digest
+
+PACKAGE = Path(__file__).parents[1]
+SHOWS = ("press", "exercises")  # rooms that show and check numbers, and make none
+
+
+class _Bare(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+
+@cache
+def bare(source: str) -> str:
+    """Source without docstrings, comments and layout."""
+    try:
+        return ast.unparse(_Bare().visit(ast.parse(textwrap.dedent(source))))
+    except SyntaxError:  # a lambda in the middle of an expression
+        return source
+
+
+def files_in(path: Path) -> list[Path]:
+    """A file, or all below a folder, in order."""
+    if path.is_file():
+        return [path]
+    skipped = {"__pycache__", ".ipynb_checkpoints"}
+    return sorted(
+        p for p in path.rglob("*") if p.is_file() and not skipped & set(p.parts)
+    )
+
+
+def numerical(package: Path = PACKAGE) -> list[Path]:
+    """The package's files on which a number may depend: all but what only shows."""
+    beside = {*SHOWS, "__init__.py"}
+    return [
+        f for f in files_in(package) if f.relative_to(package).parts[0] not in beside
+    ]
+
+
+def reached(names: Iterable[str], package: Path = PACKAGE) -> set[Path]:
+    """Modules of the package that dotted names lead to, and all that these import."""
+    found, open_ends = set(), list(names)
+    while open_ends:
+        path = _module(open_ends.pop(), package)
+        if path and path not in found:
+            found.add(path)
+            open_ends += named_in(path.read_text())
+    return found
+
+
+def _module(name: str, package: Path) -> Path | None:
+    """The file of ``mnemonic.lab.grids.mean_sd``, or of ``mnemonic.mean_sd``."""
+    top, *parts = name.split(".")
+    if parts and parts[0] in _ROOM_OF:
+        parts = [*_ROOM_OF[parts[0]].split("."), *parts[1:]]
+    for n in range(len(parts), 0, -1) if top == "mnemonic" else ():
+        path = package.joinpath(*parts[:n])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+@cache
+def named_in(source: str) -> list[str]:
+    """Dotted names of all that source imports, as far as it follows them."""
+    tree, text, names = ast.parse(source), bare(source), []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            room = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                known_as = re.escape(alias.asname or alias.name)
+                ends = re.findall(rf"\b{known_as}((?:\.\w+)+)", text) or [""]
+                names += {f"{room}{alias.name}{end}" for end in ends}
+    return names
+
+
+def code_digest(files: Iterable[Path], package: Path = PACKAGE) -> str:
+    """Digest of files of the package by name: bare source, and data as they are."""
+
+    def content(file: Path) -> str | bytes:
+        return bare(file.read_text()) if file.suffix == ".py" else file.read_bytes()
+
+    return digest({str(f.relative_to(package)): content(f) for f in files})
+
+
+def surroundings(*packages: str) -> list[str]:
+    """The kind of device that computes, and the packages' versions."""
+    device = "mps" if torch.backends.mps.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else device
+    return [device, *(f"{p}=={importlib.metadata.version(p)}" for p in packages)]
+
+
+def code_of(start: FunctionType | type) -> dict[str, str]:
+    """What a function or class is made of, as far as its own module goes.
+
+    Args:
+        start: In a package, a script or a notebook.
+
+    Returns:
+        By name, the bare source of it and of every function and method of the same
+        module that it calls, in comprehensions and inner functions too, and digests
+        of the plain values that they name.
+    """
+    found, open_ends = {}, {start.__qualname__: start}
+    while open_ends:
+        name, thing = open_ends.popitem()
+        thing = inspect.unwrap(
+            getattr(thing, "__func__", getattr(thing, "fget", thing))
+        )
+        if name in found:
+            continue
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            if thing.__module__ == start.__module__:
+                found[name] = _text(thing) if inspect.isfunction(thing) else ""
+                open_ends |= _named(thing)
+        else:
+            with contextlib.suppress(TypeError):  # neither code nor a plain value
+                found[name] = digest(thing)
+    return found
+
+
+def _text(function: FunctionType) -> str:
+    try:
+        return bare(inspect.getsource(function))
+    except OSError:  # typed at a prompt, or made by dataclass
+        codes = [*_codes(function.__code__)]
+        plain = [k for c in codes for k in c.co_consts if not isinstance(k, CodeType)]
+        return repr([(c.co_code, c.co_names) for c in codes] + plain)
+
+
+def _named(thing: FunctionType | type) -> dict[str, object]:
+    """What a function names of its module, or a class consists of."""
+    if inspect.isclass(thing):
+        own = {n: v for n, v in vars(thing).items() if callable(v) or n[:2] != "__"}
+        own = {f"{thing.__qualname__}.{name}": value for name, value in own.items()}
+        return own | {base.__qualname__: base for base in thing.__bases__}
+    steps = (s for c in _codes(thing.__code__) for s in dis.get_instructions(c))
+    used = {s.argval for s in steps if s.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    there = thing.__globals__
+    named = {name: there[name] for name in used & there.keys()}
+    return named | inspect.getclosurevars(thing).nonlocals
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of all functions and comprehensions inside."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
