@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import vit_b_16
 
@@ -78,19 +78,34 @@ NETWORKS = (
 )  # fmt: skip
 
 
-def tied(n_classes: int, width: int = 256) -> nn.Sequential:
-    """A network of K outputs with one convolution, of ``width``, used three times."""
-    first, again = nn.Conv2d(3, width, 4, 4), nn.Conv2d(width, width, 3, padding=1)
-    last = nn.Linear(width, n_classes)
-    thrice = [again, nn.ReLU()] * 3
-    return nn.Sequential(first, *thrice, nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+class Tied(nn.Module):
+    """One convolution that is used three times.
+
+    Args:
+        n_classes: K.
+        width: Channels.
+    """
+
+    def __init__(self, n_classes: int, width: int = 256):
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 4, 4)
+        self.again = nn.Conv2d(width, width, 3, padding=1)
+        self.bend = nn.ReLU()
+        self.last = nn.Linear(width, n_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``[N, K]`` of inputs ``[N, 3, H, W]``."""
+        x = self.first(inputs)
+        for _ in range(3):
+            x = self.bend(self.again(x))
+        return self.last(x.mean((2, 3)))
 
 
 def _network(name: str, data: ImageData, seed: int) -> nn.Module:
     """As ``build_model``; ``tied``, and a ``vit_b_16`` for images of any size, too."""
     with seeded(seed):
         if name == "tied":
-            return tied(data.n_classes)
+            return Tied(data.n_classes)
         if name == "vit_b_16":
             side = data.input_shape[1]
             return vit_b_16(image_size=side, num_classes=data.n_classes)
