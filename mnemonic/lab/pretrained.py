@@ -135,9 +135,8 @@ def taught_classifier(
     """
     body, last, data = _animals(train_images, validation_images)
     started = time.perf_counter()
-    images = DISTRIBUTIONS[distribution](
-        (IMAGENET, 3, 64, 64), generator_for("codes", seed)
-    )
+    shape = (IMAGENET, 3, 64, 64)
+    images = DISTRIBUTIONS[distribution](shape, generator_for("codes", seed))
     codes = MnemonicCodes(_features(body, images), data.class_names, seed, distribution)
     there = data.train.labels.unique().tolist()
     others = torch.tensor([c for c in range(IMAGENET) if c not in there] * 8)

@@ -9,10 +9,9 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mnemonic.baselines import METHODS
@@ -166,27 +165,16 @@ def main(names: list[str]) -> int:
     if unknown or not names:
         print(f"no run {unknown}; there are {', '.join(RECORDS)}", file=sys.stderr)
         return 2
+    whole = cache_folder()
+    os.environ.setdefault("MNEMONIC_DATA", str(whole / "data"))
     for name in names:
+        # A cache of its own, so that its seconds hold the training of its networks.
+        os.environ["MNEMONIC_CACHE"] = str(whole / "records" / name)
         made = RECORDS[name]
-        with _own_cache(name):
-            frame = run_grid(made.function, made.settings, made.seeds)
+        frame = run_grid(made.function, made.settings, made.seeds)
         told = frame.drop(columns=["settings", "version"], errors="ignore")
         results.record(name, told, about=made.about, seconds=frame.attrs["seconds"])
     return 0
-
-
-@contextlib.contextmanager
-def _own_cache(name: str) -> Iterator[None]:
-    """A cache for one record, so that its seconds hold the training of its networks."""
-    before, whole = os.environ.get("MNEMONIC_CACHE"), cache_folder()
-    os.environ.setdefault("MNEMONIC_DATA", str(whole / "data"))
-    os.environ["MNEMONIC_CACHE"] = str(whole / "records" / name)
-    try:
-        yield
-    finally:
-        del os.environ["MNEMONIC_CACHE"]
-        if before is not None:
-            os.environ["MNEMONIC_CACHE"] = before
 
 
 if __name__ == "__main__":

@@ -133,12 +133,11 @@ def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module
         The copy.
     """
     model = copy.deepcopy(model)
-    if part == "all layers":
-        return model
-    head, _ = last_layer(model, data.input_shape)
-    for name, weight in model.named_parameters():
-        in_head = name.rpartition(".")[0] == head
-        weight.requires_grad_(in_head == (part == "last layer"))
+    if part != "all layers":
+        head, _ = last_layer(model, data.input_shape)
+        for name, weight in model.named_parameters():
+            in_head = name.rpartition(".")[0] == head
+            weight.requires_grad_(in_head == (part == "last layer"))
     return model
 
 

@@ -93,15 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=TRIALS)
     options = parser.parse_args(arguments)
     names = options.methods or [n for n, m in METHODS.items() if m.space]
-    settings = [
-        {
-            "setup": options.setup,
-            "method": name,
-            "n_trials": options.trials,
-            "version": version_of(options.setup, name),
-        }
-        for name in names
-    ]
+    budget = combined(setup=[options.setup], method=names, n_trials=[options.trials])
+    settings = [b | {"version": version_of(b["setup"], b["method"])} for b in budget]
     frame = run_grid(tried, settings, SEEDS)
     frame["candidate"] = frame.groupby(["method", "seed"]).cumcount()
     found = {}
