@@ -25,19 +25,12 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.lab.checkpoints import trained_with_history
-from mnemonic.lab.profiles import Profile
+from mnemonic.lab.profiles import PROFILES, Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.models import build_model
-from mnemonic.storage import digest
 
 
-def compare(
-    seed: int,
-    setup: str,
-    method: str,
-    settings: dict | None = None,
-    version: str = "",
-) -> dict:
+def compare(seed: int, setup: str, method: str, settings: dict | None = None) -> dict:
     """Let one method forget, and measure it.
 
     Args:
@@ -45,7 +38,6 @@ def compare(
         setup: Name of a profile.
         method: Key of ``METHODS``.
         settings: Of the method; the tuned ones where missing.
-        version: As ``all_settings`` gives it; part of a grid cell's key, not used here.
 
     Returns:
         One row, on test images ``remaining_accuracy`` and ``forgetting_error``
@@ -55,7 +47,7 @@ def compare(
         ``codes`` read, ``visits`` to them, and ``backward_passes``.
     """
     how = METHODS[method]
-    access, model, training_seconds = start(Profile.named(setup), how, seed)
+    access, model, training_seconds = start(PROFILES[setup], how, seed)
     if settings is None:
         settings = settings_for(setup).get(method, {})
     result = how(model, access, seed=seed, **settings)
@@ -162,17 +154,11 @@ def all_settings(setup: str, methods: Sequence[str]) -> list[dict]:
         methods: Keys of ``METHODS``.
 
     Returns:
-        One a method. The tuned values, and a digest of the profile and of the method's
-        source, are in it, so that a cell is run again when they change.
+        One a method, with the tuned values.
     """
     tuned = settings_for(setup)
     return [
-        {
-            "setup": setup,
-            "method": name,
-            "settings": tuned.get(name, {}),
-            "version": version_of(setup, name),
-        }
+        {"setup": setup, "method": name, "settings": tuned.get(name, {})}
         for name in methods
     ]
 
@@ -193,8 +179,3 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         change=frame["remaining_accuracy"] - frame["before_remaining_accuracy"],
         title=frame["method"].map(lambda name: METHODS[name].title),
     )
-
-
-def version_of(setup: str, method: str) -> str:
-    """Digest of a profile and of the source of a method."""
-    return digest(Profile.named(setup), METHODS[method].source)[:16]

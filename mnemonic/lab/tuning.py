@@ -18,7 +18,7 @@ import sys
 import torch
 
 from mnemonic.baselines import METHODS, Method
-from mnemonic.lab.comparison import start, two_numbers, version_of
+from mnemonic.lab.comparison import start, two_numbers
 from mnemonic.lab.grids import run_grid
 from mnemonic.lab.profiles import PROFILES
 from mnemonic.lab.results import provenance
@@ -46,9 +46,7 @@ def candidates(method: Method, n_trials: int) -> list[dict]:
     return sorted(drawn, key=lambda settings: settings != published)[:n_trials]
 
 
-def tried(
-    seed: int, setup: str, method: str, n_trials: int, version: str = ""
-) -> list[dict]:
+def tried(seed: int, setup: str, method: str, n_trials: int) -> list[dict]:
     """Score a method's candidates on the validation split.
 
     Args:
@@ -56,7 +54,6 @@ def tried(
         setup: Name of a profile.
         method: Key of ``METHODS``.
         n_trials: The budget.
-        version: Of profile and method; part of a grid cell's key, not used here.
 
     Returns:
         One row a candidate, with ``settings``, A_R and E_F on the validation images
@@ -93,8 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=TRIALS)
     options = parser.parse_args(arguments)
     names = options.methods or [n for n, m in METHODS.items() if m.space]
-    budget = combined(setup=[options.setup], method=names, n_trials=[options.trials])
-    settings = [b | {"version": version_of(b["setup"], b["method"])} for b in budget]
+    settings = combined(setup=[options.setup], method=names, n_trials=[options.trials])
     frame = run_grid(tried, settings, SEEDS)
     frame["candidate"] = frame.groupby(["method", "seed"]).cumcount()
     found = {}

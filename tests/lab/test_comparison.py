@@ -96,17 +96,11 @@ def test_a_profile_makes_images_smaller_by_averaging_squares():
     torch.testing.assert_close(small.std, spread, rtol=1e-3, atol=0)
 
 
-def test_a_cell_depends_on_profile_settings_and_source(monkeypatch):
-    first = {s["method"]: s for s in all_settings("smoke-fast", list(mn.METHODS))}
-    longer = replace(PROFILES["smoke-fast"], t_mix=0.2)
-    monkeypatch.setitem(PROFILES, "smoke-fast", longer)
-    second = {s["method"]: s for s in all_settings("smoke-fast", list(mn.METHODS))}
-    assert all(first[n]["version"] != second[n]["version"] for n in first)
-    # boundary-shrink and -expand share a module, SSD does not share theirs.
-    shrink, expand, ssd = (
-        first[n]["version"] for n in ("boundary-shrink", "boundary-expand", "ssd")
-    )
-    assert shrink == expand != ssd
+def test_a_setting_holds_what_its_method_was_tuned_to():
+    settings = {s["method"]: s for s in all_settings("mnist-mlp", ["ssd", "original"])}
+    tuned = settings_for("mnist-5k-mlp")["ssd"]
+    assert settings["ssd"]["settings"] == tuned != {}
+    assert settings["original"]["settings"] == {}
 
 
 TABLES = sorted(TUNED.glob("*.json"))
