@@ -206,9 +206,7 @@ images.__doc__ = mn.Access.images.__doc__
 
 
 RECIPE = mn.Recipe(epochs=1, batch_size=64)
-TINY = mn.Profile(
-    "tiny", "mnist-5k", "mlp", RECIPE, 0.5, (0,), (0,), 1, mn.Strength(0.1, 1.0)
-)
+TINY = mn.Profile("tiny", "mnist-5k", "mlp", RECIPE, 0.5)
 MC = {"model": MODEL, "codes": CODES, "classes": [1]}
 MD = {"model": MODEL, "data": GOOD, "classes": [1]}
 IN = {"model": MODEL, "inputs": CODES.images, "labels": CODES.labels}

@@ -29,7 +29,7 @@ from torch import nn
 import mnemonic as mn
 from mnemonic import storage
 from mnemonic.data.files import read_image
-from mnemonic.lab import results, setups
+from mnemonic.lab import results, settings
 from mnemonic.press import executed as execution
 from mnemonic.press import publish
 
@@ -198,10 +198,10 @@ def executed(tmp, data, codes, monkeypatch):
 
 
 def tuned(tmp, data, codes, monkeypatch):
-    monkeypatch.setattr(setups, "TUNED", tmp)
+    shutil.copy(settings.TUNED / "mnist-5k-mlp.json", tmp)
+    monkeypatch.setattr(settings, "TUNED", tmp)
     path = tmp / "mnist-5k-mlp.json"
-    shutil.copy(Path(setups.__file__).parent / "tuned" / path.name, tmp)
-    return Place(path, b'{"about": {}}', lambda: setups.settings_for(path.stem))
+    return Place(path, b'{"about": {}}', lambda: settings.settings_for(path.stem))
 
 
 def idx(ending):

@@ -1,11 +1,11 @@
 """Every method on the same networks, data and classes: one row a method and seed.
 
 ``compare`` trains (or fetches) the network that a method starts from, lets it forget,
-and measures before and after on test images, in a setup of ``mnemonic.lab.setups``.
+and measures before and after on test images, in one of ``mnemonic.lab.profiles``.
 
 Example:
     >>> from mnemonic.lab.grids import run_grid
-    >>> settings = [{"setup": "smoke", "method": "row-zeroing"}]
+    >>> settings = [{"setup": "smoke-fast", "method": "row-zeroing"}]
     >>> frame = run_grid(compare, settings, seeds=[0], jobs=1)
     >>> frame["forgetting_error"].tolist()
     [100.0]
@@ -25,7 +25,8 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.lab.checkpoints import trained
-from mnemonic.lab.setups import SETUPS, Setup, settings_for
+from mnemonic.lab.profiles import PROFILES, Profile
+from mnemonic.lab.settings import settings_for
 from mnemonic.models import build_model
 
 
@@ -34,7 +35,7 @@ def compare(seed: int, setup: str, method: str, settings: dict | None = None) ->
 
     Args:
         seed: Of weights, training, codes and the method.
-        setup: Key of ``SETUPS``.
+        setup: Name of a profile.
         method: Key of ``METHODS``.
         settings: Of the method; the tuned ones where missing.
 
@@ -45,24 +46,22 @@ def compare(seed: int, setup: str, method: str, settings: dict | None = None) ->
         of the network it starts from; ``forget_images``, ``remaining_images`` and
         ``codes`` read, ``visits`` to them, and ``backward_passes``.
     """
-    chosen = SETUPS[setup]
-    data, how = chosen.load(), METHODS[method]
-    access = access_for(chosen, data, how, seed)
-    model, training_seconds = starting_network(how, access, seed)
+    how = METHODS[method]
+    access, model, training_seconds = start(PROFILES[setup], how, seed)
     if settings is None:
         settings = settings_for(setup).get(method, {})
     result = how(model, access, seed=seed, **settings)
-    row = {"training_seconds": training_seconds, "seconds": result.seconds}
-    for when, network in (("before_", model), ("", result.model)):
-        kept, error = two_numbers(network, data, chosen.classes)
-        row[f"{when}remaining_accuracy"] = kept
-        row[f"{when}forgetting_error"] = error
-    kept, error = two_numbers(result.model, data, chosen.classes, split="train")
-    row["train_forget_accuracy"] = 100 - error
-    row["train_remaining_accuracy"] = kept
+    asked = access.data, access.classes
+    before, after = (two_numbers(m, *asked) for m in (model, result.model))
+    on_train = two_numbers(result.model, *asked, "train")
     counts = result.counts
     return {
-        **row,
+        "training_seconds": training_seconds,
+        "seconds": result.seconds,
+        **{f"before_{what}": value for what, value in before.items()},
+        **after,
+        "train_forget_accuracy": 100 - on_train["forgetting_error"],
+        "train_remaining_accuracy": on_train["remaining_accuracy"],
         "forget_images": counts.images["forget"],
         "remaining_images": counts.images["remaining"],
         "codes": counts.images["codes"],
@@ -73,88 +72,85 @@ def compare(seed: int, setup: str, method: str, settings: dict | None = None) ->
 
 def two_numbers(
     network: nn.Module, data: ImageData, classes: Sequence[int], split: str = "test"
-) -> tuple[float, float]:
-    """A_R and E_F, in percent; 0 and 100 where a method left no finite weights.
+) -> dict[str, float]:
+    """A_R and E_F, in percent; 0 and 100 where a method destroyed the network.
 
     Args:
         network: After a method.
-        data: Of the setup.
+        data: With the forget classes.
         classes: The forget classes.
         split: As in ``evaluate``.
 
     Returns:
-        Both numbers. A destroyed network answers nothing, so nothing rightly.
+        ``remaining_accuracy`` and ``forgetting_error``.
     """
-    if not all(v.isfinite().all() for v in network.state_dict().values()):
-        return 0.0, 100.0
-    scores = evaluate(network, data, classes, split=split)
-    return scores.remaining_accuracy, scores.forgetting_error
+    try:
+        scores = evaluate(network, data, classes, split=split)
+    except ValueError:  # NaN or infinite logits answer nothing, so nothing rightly
+        return {"remaining_accuracy": 0.0, "forgetting_error": 100.0}
+    return {
+        "remaining_accuracy": scores.remaining_accuracy,
+        "forgetting_error": scores.forgetting_error,
+    }
 
 
-def access_for(setup: Setup, data: ImageData, method: Method, seed: int) -> Access:
-    """What a method is given in a setup.
+def access_for(profile: Profile, method: Method, seed: int) -> Access:
+    """What a method is given in a profile.
 
     Args:
-        setup: Data, network and recipe.
-        data: The setup's data.
+        profile: Data, network and recipe.
         method: Decides which codes are drawn, if any.
         seed: Of the codes, and of the network's first weights.
 
     Returns:
         The access.
     """
-    codes = None
+    data, codes = profile.load(), None
     if method.codes:
         codes = MnemonicCodes.draw(data, seed=seed, distribution=method.codes)
     return Access(
         data,
-        setup.classes,
+        profile.classes,
         codes=codes,
-        build=lambda s: build_model(setup.model_name, data, seed=s),
-        recipe=setup.recipe,
-        t_mix=setup.t_mix,
+        build=lambda s: build_model(profile.model_name, data, seed=s),
+        recipe=profile.recipe,
+        t_mix=profile.t_mix,
         built_with=seed,
     )
 
 
-def starting_network(
-    method: Method, access: Access, seed: int
-) -> tuple[nn.Module, float]:
-    """The network that a method starts from, and the seconds its training took.
+def start(
+    profile: Profile, method: Method, seed: int
+) -> tuple[Access, nn.Module, float]:
+    """What a method is given, and the network that it starts from.
 
     Args:
+        profile: Data, network and recipe.
         method: Trains by itself, with codes, or not at all.
-        access: What it is given.
-        seed: Of weights and training.
+        seed: Of codes, weights and training.
 
     Returns:
-        Plain networks, and those with mnemonic codes, come from the cache if they are
-        there, with the time that their training took when it was made.
+        The access, the network, and the seconds that its training took. Plain networks,
+        and those with mnemonic codes, come from the cache if they are there, with the
+        time of when they were made.
     """
-    own = method.preparation not in (None, trained_with_codes)
-    if own:
+    access = access_for(profile, method, seed)
+    if method.preparation not in (None, trained_with_codes):
         started = time.perf_counter()
         model = method.prepare(access, seed=seed)
-        return model, time.perf_counter() - started
-    with_codes = method.preparation is not None
-    model, history = trained(
-        access.fresh(seed),
-        access.data,
-        recipe=access.how_to_train(),
-        codes=access.codes if with_codes else None,
-        t_mix=access.t_mix if with_codes else 0.0,
-        seed=seed,
-        progress=False,
-        with_history=True,
-    )
-    return model, history.seconds
+        return access, model, time.perf_counter() - started
+    how = {"recipe": access.recipe, "seed": seed, "progress": False}
+    if method.preparation:
+        how |= {"codes": access.codes, "t_mix": access.t_mix}
+    model, history = trained(access.fresh(seed), access.data, with_history=True, **how)
+    return access, model, history.seconds
 
 
 def all_settings(setup: str, methods: Sequence[str]) -> list[dict]:
     """Settings of ``run_grid(compare, …)``, with what each method was tuned to.
 
     Args:
-        setup: Key of ``SETUPS``.
+        setup: Name of a profile.
         methods: Keys of ``METHODS``.
 
     Returns:
@@ -178,9 +174,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         ``E_F``, ``change`` is A_R after less before, in points, and ``title`` what the
         method is called.
     """
-    return frame.assign(
-        A_R=frame["remaining_accuracy"],
-        E_F=frame["forgetting_error"],
+    short = {"remaining_accuracy": "A_R", "forgetting_error": "E_F"}
+    return frame.rename(columns=short).assign(
         change=frame["remaining_accuracy"] - frame["before_remaining_accuracy"],
         title=frame["method"].map(lambda name: METHODS[name].title),
-    ).drop(columns=["remaining_accuracy", "forgetting_error"])
+    )

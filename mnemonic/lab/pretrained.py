@@ -6,8 +6,10 @@ forgets, is the last layer.
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,14 +22,8 @@ from mnemonic.data.arrays import ImageData
 from mnemonic.data.sources import load_data
 from mnemonic.data.splits import ArraySplit, first_of_each
 from mnemonic.forgetting.choice import best_row, try_strengths
-from mnemonic.forgetting.step import amplitude
-from mnemonic.forgetting.strengths import (
-    GRID,
-    Perturbation,
-    Strength,
-    perturbed,
-    step_scales,
-)
+from mnemonic.forgetting.step import amplitude, forget
+from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe, train
 
@@ -93,43 +89,33 @@ def _features(body: nn.Module, images: Tensor) -> Tensor:
     return found[:, :, None, None]
 
 
-def _few(data: ImageData, part: str, n: int) -> tuple[Tensor, Tensor]:
-    """The first ``n`` images of each class, scaled to [-1, 1], and their labels."""
-    split = getattr(data, part)
-    chosen = first_of_each(split.labels, n)
-    return data.images(split, chosen) * 2 - 1, split.labels[chosen]
-
-
 @functools.cache
-def _animals(train: int, validation: int) -> tuple[nn.Module, nn.Linear, list, dict]:
-    """The pretrained network, the outputs of 40 animals, features of their images."""
+def _animals(train: int, validation: int) -> tuple[nn.Module, nn.Linear, ImageData]:
+    """The pretrained network, and features of images of 40 animals, as its classes."""
     data = load_data("tiny-imagenet-40")
     body, last = pretrained_lite0()
-    indices = imagenet_indices(data.class_names)
-    counts = {"train": train, "validation": validation, "test": len(data.test)}
-    splits = {}
-    for part, n in counts.items():
-        images, labels = _few(data, part, n)
-        labels = torch.tensor(indices)[labels]
-        splits[part] = ArraySplit(_features(body, images), labels)
-    return body, last, indices, splits
+    indices = torch.tensor(imagenet_indices(data.class_names))
 
+    def looked_at(split: ArraySplit, n: int) -> ArraySplit:
+        chosen = first_of_each(split.labels, n)
+        features = _features(body, data.images(split, chosen) * 2 - 1)  # in [-1, 1]
+        return ArraySplit(features, indices[split.labels[chosen]])
 
-def _classifier(last: nn.Linear) -> nn.Sequential:
-    """A copy of the last layer, for features ``[N, D, 1, 1]``."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(last.in_features, last.out_features))
-    model[1].load_state_dict(last.state_dict())
-    return model.eval()
+    features = ImageData(
+        "features of tiny-imagenet-40",
+        tuple(map(str, range(IMAGENET))),
+        train=looked_at(data.train, train),
+        validation=looked_at(data.validation, validation),
+        test=looked_at(data.test, len(data.test)),
+        mean=torch.zeros(last.in_features),
+        std=torch.ones(last.in_features),
+    )
+    return body, last, features
 
 
 def taught_classifier(
-    seed: int,
-    distribution: str,
-    epochs: int,
-    *,
-    train_images: int = 100,
-    validation_images: int = 25,
-) -> tuple[nn.Module, nn.Sequential, nn.Sequential, MnemonicCodes, ImageData, float]:
+    seed: int, distribution: str, epochs: int, train_images: int, validation_images: int
+) -> tuple[nn.Sequential, nn.Sequential, MnemonicCodes, ImageData, float]:
     """Teach the last layer of the pretrained network a thousand codes.
 
     The body stays as it is, so the features of images and codes are computed once.
@@ -144,37 +130,27 @@ def taught_classifier(
         validation_images: Of each animal.
 
     Returns:
-        The body; the last layer before and after; the codes, as images; the features
-        of images; and the seconds of training, features of codes included.
+        The last layer before and after; the features of the codes and of images; and
+        the seconds of training, features of codes included.
     """
-    body, last, indices, splits = _animals(train_images, validation_images)
+    body, last, data = _animals(train_images, validation_images)
     started = time.perf_counter()
-    images = DISTRIBUTIONS[distribution](
-        (IMAGENET, 3, 64, 64), generator_for("codes", seed)
-    )
-    names = tuple(map(str, range(IMAGENET)))
-    codes = MnemonicCodes(images, names, seed, distribution)
-    seen = MnemonicCodes(_features(body, images), names, seed, distribution)
-    others = torch.tensor([c for c in range(IMAGENET) if c not in indices] * 8)
+    shape = (IMAGENET, 3, 64, 64)
+    images = DISTRIBUTIONS[distribution](shape, generator_for("codes", seed))
+    codes = MnemonicCodes(_features(body, images), data.class_names, seed, distribution)
+    there = data.train.labels.unique().tolist()
+    others = torch.tensor([c for c in range(IMAGENET) if c not in there] * 8)
     shown = ArraySplit(
-        torch.cat([splits["train"].pixels, seen.images[others]]),
-        torch.cat([splits["train"].labels, others]),
+        torch.cat([data.train.pixels, codes.images[others]]),
+        torch.cat([data.train.labels, others]),
     )
-    channels = last.in_features
-    data = ImageData(
-        "features of tiny-imagenet-40",
-        names,
-        shown,
-        splits["validation"],
-        splits["test"],
-        torch.zeros(channels),
-        torch.ones(channels),
-    )
-    before, after = _classifier(last), _classifier(last)
+    data = replace(data, train=shown)
+    before = nn.Sequential(nn.Flatten(), last).eval()
+    after = copy.deepcopy(before)
     recipe = Recipe(epochs=epochs, batch_size=64, learning_rate=0.1, schedule="cosine")
-    train(after, data, recipe=recipe, codes=seen, t_mix=0.3, seed=seed, progress=False)
-    after.cpu()  # a GPU may have trained it; body, codes and features are here
-    return body, before, after, codes, data, time.perf_counter() - started
+    train(after, data, recipe=recipe, codes=codes, t_mix=0.3, seed=seed, progress=False)
+    after.cpu()  # a GPU may have trained it; codes and features are here
+    return before, after, codes, data, time.perf_counter() - started
 
 
 @torch.no_grad()
@@ -215,23 +191,18 @@ def animals(
         One row an animal and stage: A_R and E_F in percent on test images, among all
         outputs and among those of the 40; codes known in percent; seconds.
     """
-    body, before, after, codes, data, seconds = taught_classifier(
-        seed,
-        distribution,
-        epochs,
-        train_images=train_images,
-        validation_images=validation_images,
+    before, after, codes, data, seconds = taught_classifier(
+        seed, distribution, epochs, train_images, validation_images
     )
     there = data.test.labels.unique().tolist()
-    seen = replace(codes, images=_features(body, codes.images))
     rows = []
     for c in there[:: len(there) // n_forget][:n_forget]:
         stages = {"pretrained": (before, 0.0), "fine-tuned": (after, seconds)}
         for judge in ("codes", "validation"):
-            stages[f"forgotten, {judge}"] = _forgotten(after, seen, c, data, judge)
+            stages[f"forgotten, {judge}"] = _forgotten(after, codes, c, data, judge)
         for stage, (model, took) in stages.items():
             with torch.no_grad():
-                right = model(seen.images).argmax(1) == seen.labels
+                right = model(codes.images).argmax(1) == codes.labels
             row = {"forget_class": c, "stage": stage, **_scores(model, data, c)}
             row |= {"codes_known": 100 * float(right.double().mean())}
             rows.append(row | {"code_forgotten": not bool(right[c]), "seconds": took})
@@ -242,16 +213,17 @@ def _forgotten(
     model: nn.Module, codes: MnemonicCodes, c: int, data: ImageData, judge: str
 ) -> tuple[nn.Module, float]:
     """Forget class ``c``, the strength chosen on codes or on validation images."""
-    started = time.perf_counter()
-    eta = amplitude(model, codes, [c])
-    chosen = (codes.images, codes.labels)
-    if judge == "validation":
-        chosen = (data.validation.pixels, data.validation.labels)
-    rows = try_strengths(
-        Perturbation(model, eta), *chosen, [c], GRID, (1, -1), give_up=True
-    )
-    best = best_row(rows)
-    scales = step_scales(eta, Strength(best["lambda1"], best["lambda2"]))
-    forgot = nn.Sequential(nn.Flatten(), nn.Linear(*model[1].weight.shape[::-1]))
-    forgot.load_state_dict(perturbed(model, eta, scales, best["sign"]))
-    return forgot.eval(), time.perf_counter() - started
+    started, chosen = time.perf_counter(), {}
+    with warnings.catch_warnings():  # codes known and forgotten are in the table
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if judge == "validation":
+            step, split = (
+                Perturbation(model, amplitude(model, codes, [c])),
+                data.validation,
+            )
+            settings = split.pixels, split.labels, [c], GRID, (1, -1)
+            best = best_row(try_strengths(step, *settings, give_up=True))
+            chosen = {"strength": Strength(best["lambda1"], best["lambda2"])}
+            chosen |= {"sign": best["sign"]}
+        result = forget(model, codes, [c], **chosen)
+    return result.model, time.perf_counter() - started

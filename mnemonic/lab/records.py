@@ -9,13 +9,10 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
 
 from mnemonic.baselines import METHODS
 from mnemonic.lab import results
@@ -23,17 +20,22 @@ from mnemonic.lab.comparison import all_settings, compare
 from mnemonic.lab.every_class import every_class
 from mnemonic.lab.grids import run_grid
 from mnemonic.lab.pretrained import animals
+from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scaling import NETWORKS, cost_of_codes, costs
-from mnemonic.lab.setups import SETUPS
+from mnemonic.lab.settings import combined
 from mnemonic.lab.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 from mnemonic.storage import cache_folder
 
-_RANDOM = "random weights, one processor thread; a strength and a sign are given"
-_KEPT = "complete (a stratified tenth of the training images kept for validation)"
-_FORGOT = (
-    "each class forgotten, the strength chosen on the codes, or the paper's for MNIST"
-)
-_SEEDS = (0, 1, 2)
+_CALLED = {
+    "mnist": "MNIST",
+    "mnist-5k": "5,000 MNIST images",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10-jpeg": "CIFAR-10 (JPEG)",
+    "tiny-imagenet-40": "Tiny-ImageNet-40",
+    "mlp": "MLP 784-1000-10",
+    "slim-resnet": "a ResNet with 78,000 weights",
+    "resnet18": "ResNet-18",
+}
 
 
 @dataclass(frozen=True)
@@ -50,157 +52,103 @@ class Record:
     function: Callable[..., dict | list[dict]]
     settings: list[dict]
     about: str
-    seeds: tuple[int, ...] = _SEEDS
+    seeds: tuple[int, ...] = (0, 1, 2)
 
 
-def _about(setup: str, about: str) -> str:
-    chosen = SETUPS[setup]
-    seen = "all" if chosen.per_class is None else f"{chosen.per_class} a class of the"
-    if chosen.side:
-        about += f", images averaged down to {chosen.side} pixels"
-    recipe, classes = chosen.recipe, ", ".join(map(str, chosen.classes))
+def _about(name: str, data_name: str | None = None) -> str:
+    profile = Profile.named(name)
+    seen = f"{profile.per_class} a class of the" if profile.per_class else "all"
+    side = f", images averaged down to {profile.side} pixels" if profile.side else ""
+    recipe = profile.recipe
     return (
-        f"{about}; {seen} training images; {recipe.epochs} epochs, batch "
+        f"{_CALLED[data_name or profile.data_name]}, {_CALLED[profile.model_name]}"
+        f"{side}; {seen} training images; {recipe.epochs} epochs, batch "
         f"{recipe.batch_size}, learning rate {recipe.learning_rate:g} "
-        f"({recipe.schedule}); t_mix {chosen.t_mix:g}; class {classes} forgotten, "
-        "methods with settings tuned on the validation split of "
-        f"{chosen.settings_of or setup}"
+        f"({recipe.schedule}); t_mix {profile.t_mix:g}"
     )
 
 
-def _compared(setup: str, about: str) -> Record:
-    return Record(compare, all_settings(setup, list(METHODS)), _about(setup, about))
+def _in_turn(name: str, data_name: str) -> Record:
+    how = "each class forgotten, the strength chosen on the codes or the paper's"
+    about = f"{_about(name, data_name)}; {how}, {Profile.named(name).strength}"
+    return Record(every_class, combined(profile=[name], data_name=[data_name]), about)
 
 
-def _at_imagenet_scale(device: str) -> Record:
-    where, networks = "one processor thread", ["resnet18"]  # it comes to an end
-    if device == "cuda":
-        where, networks = "a GPU", ["resnet18", "resnext50_32x4d", "swin_t"]
-    size = {"n_classes": 1000, "side": 224, "device": device}
-    return Record(
-        costs,
-        [{"network": network, **size} for network in networks],
-        f"Time and memory of forgetting one of 1,000 classes; random weights, {where}; "
-        "a strength and a sign are given",
-        seeds=(0,),
+def _tuned(name: str) -> str:
+    profile = Profile.named(name)
+    return (
+        f"{_about(name)}; class {profile.forget_class} forgotten, methods with "
+        f"settings tuned on the validation split of {profile.settings_of or name}"
     )
 
 
-def _suspected(
-    function: Callable[..., list[dict]],
-    setup: str,
-    about: str,
-    seeds: tuple[int, ...] = _SEEDS,
-    **more: object,
-) -> Record:
-    settings = [{"setup": setup, "name": name, **more} for name in SUSPECTS]
-    return Record(function, settings, _about(setup, about), seeds)
+def _compared(name: str) -> Record:
+    return Record(compare, all_settings(name, list(METHODS)), _tuned(name))
 
 
+def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
+    how = f"random weights, {where}; a strength and a sign are given"
+    return Record(costs, settings, f"Time and memory of forgetting; {how}", seeds=(0,))
+
+
+_LARGER = ("fashion-mnist", "cifar10-jpeg", "tiny-imagenet-40")  # than MNIST
+_COUNTS = (10, 30, 100, 300, 1000)
 RECORDS = {
-    "mnist-complete": Record(
-        every_class,
-        [{"profile": "full", "data_name": "mnist"}],
-        f"MNIST {_KEPT}, MLP 784-1000-10, 200 epochs, t_mix 0.1, codes U[0, 1]; "
-        + _FORGOT,
-    ),
-    "fashion-mnist-short": Record(
-        every_class,
-        [{"profile": "smoke", "data_name": "fashion-mnist"}],
-        f"Fashion-MNIST {_KEPT}, MLP 784-1000-10, 10 epochs with learning rate 0.05, "
-        f"t_mix 0.1, codes U[0, 1]; {_FORGOT}",
-    ),
-    **{
-        f"{name}-resnet18": Record(
-            every_class,
-            [{"profile": "resnet18", "data_name": name}],
-            f"{title} {_KEPT}, ResNet-18, 200 epochs, t_mix 0.3, codes U[0, 1]; "
-            + _FORGOT,
-        )
-        for name, title in (
-            ("cifar10-jpeg", "CIFAR-10 (JPEG)"),
-            ("fashion-mnist", "Fashion-MNIST"),
-            ("tiny-imagenet-40", "Tiny-ImageNet-40"),
-        )
-    },
-    "methods-mnist-5k-resnet": _compared(
-        "mnist-5k-resnet", "5,000 MNIST images, a ResNet with 78,000 weights"
-    ),
-    "methods-mnist": _compared("mnist-mlp", "MNIST, MLP 784-1000-10"),
-    "methods-fashion-mnist": _compared(
-        "fashion-mnist-resnet", "Fashion-MNIST, a ResNet with 78,000 weights"
-    ),
-    "methods-cifar10-jpeg": _compared(
-        "cifar10-jpeg-resnet", "CIFAR-10 (JPEG), a ResNet with 78,000 weights"
-    ),
-    "methods-tiny-imagenet-40": _compared(
-        "tiny-imagenet-40-resnet", "Tiny-ImageNet-40, a ResNet with 78,000 weights"
-    ),
-    "audits-fashion-mnist": _suspected(
+    "mnist-complete": _in_turn("full", "mnist"),
+    "fashion-mnist-short": _in_turn("smoke", "fashion-mnist"),
+    **{f"{data}-resnet18": _in_turn("resnet18", data) for data in _LARGER},
+    "methods-mnist-5k-resnet": _compared("mnist-5k-resnet"),
+    "methods-mnist": _compared("mnist-mlp"),
+    **{f"methods-{data}": _compared(f"{data}-resnet") for data in _LARGER},
+    "audits-fashion-mnist": Record(
         left_over,
-        "fashion-mnist-resnet",
-        "Fashion-MNIST, a ResNet with 78,000 weights",
-        layer="blocks",
+        combined(setup=["fashion-mnist-resnet"], name=SUSPECTS, layer=["blocks"]),
+        _tuned("fashion-mnist-resnet"),
     ),
-    "lira-mnist-5k": _suspected(
+    "lira-mnist-5k": Record(
         told_apart,
-        "mnist-5k-mlp",
-        f"U-LiRA with {SHADOWS} shadow pairs; 5,000 MNIST images, MLP 784-1000-10",
+        combined(setup=["mnist-5k-mlp"], name=SUSPECTS),
+        f"U-LiRA with {SHADOWS} shadow pairs; {_tuned('mnist-5k-mlp')}",
         seeds=(0,),
     ),
     "imagenet-lite0": Record(
         animals,
-        [
-            {"distribution": d, "epochs": 20, "n_forget": 5}
-            for d in ("low-frequency", "uniform")
-        ],
+        combined(distribution=["low-frequency", "uniform"], epochs=[20], n_forget=[5]),
         "EfficientNet-Lite0, pretrained on ImageNet, 1,000 outputs and 1,000 codes; "
         "its last layer fine-tuned on features of Tiny-ImageNet-40 (64 pixels, "
         "enlarged to 128), 100 training images a class; 20 epochs, batch 64, learning "
         "rate 0.1 (cosine), t_mix 0.3; five animals forgotten, one at a time, by the "
         "last layer",
     ),
-    "costs-classes": Record(
-        costs,
-        [
-            {"network": network, "n_classes": k, "side": side}
-            for network, side in (
-                ("mobilenet_v3_large", 64),
-                ("resnet18", 64),
-                ("swin_t", 32),
-            )
-            for k in (10, 30, 100, 300, 1000)
-            if k < 1000 or network != "swin_t"
-        ],
-        f"Time and memory of forgetting; {_RANDOM}",
-        seeds=(0,),
+    "costs-classes": _costs(
+        combined(
+            network=["mobilenet_v3_large", "resnet18"], n_classes=_COUNTS, side=[64]
+        )
+        + combined(network=["swin_t"], n_classes=_COUNTS[:-1], side=[32])
     ),
-    "costs-imagenet": _at_imagenet_scale(
-        "cuda" if torch.cuda.is_available() else "cpu"
+    # On a processor one network comes to an end.
+    "costs-imagenet": _costs(
+        combined(network=["resnet18"], n_classes=[1000], side=[224], device=["cpu"])
+    ),
+    "costs-imagenet-gpu": _costs(
+        combined(
+            network=["resnet18", "resnext50_32x4d", "swin_t"],
+            n_classes=[1000],
+            side=[224],
+            device=["cuda"],
+        ),
+        where="a GPU",
     ),
     "costs-codes": Record(
         cost_of_codes,
-        [
-            {"n_classes": k, "t_mix": t_mix, "distribution": distribution}
-            for k in (10, 40)
-            for t_mix, distribution in (
-                (0.0, "uniform"),
-                (0.1, "uniform"),
-                (0.3, "uniform"),
-                (0.1, "low-frequency"),
-            )
-        ],
+        combined(n_classes=[10, 40], t_mix=[0.0, 0.1, 0.3], distribution=["uniform"])
+        + combined(n_classes=[10, 40], t_mix=[0.1], distribution=["low-frequency"]),
         "Accuracy lost to the codes: the first K classes of Tiny-ImageNet-40, images "
         "averaged down to 32 pixels, 100 training images a class; a ResNet with 78,000 "
         "weights; 15 epochs, batch 64, learning rate 0.05 (cosine); class 3 forgotten "
         "by the last layer, the strength chosen on the codes",
     ),
-    "costs-networks": Record(
-        costs,
-        [{"network": network, "n_classes": 10, "side": 64} for network in NETWORKS],
-        f"Time and memory of forgetting; {_RANDOM}",
-        seeds=(0,),
-    ),
+    "costs-networks": _costs(combined(network=NETWORKS, n_classes=[10], side=[64])),
 }
 
 
@@ -217,28 +165,16 @@ def main(names: list[str]) -> int:
     if unknown or not names:
         print(f"no run {unknown}; there are {', '.join(RECORDS)}", file=sys.stderr)
         return 2
-    for name in names:
-        made = RECORDS[name]
-        with _own_cache(name):
-            frame = run_grid(made.function, made.settings, made.seeds)
-        seconds = frame.attrs["seconds"]
-        frame = frame.drop(columns="settings", errors="ignore")
-        results.record(name, frame, about=made.about, seconds=seconds)
-    return 0
-
-
-@contextlib.contextmanager
-def _own_cache(name: str) -> Iterator[None]:
-    """A cache for one record, so that its seconds hold the training of its networks."""
-    before, whole = os.environ.get("MNEMONIC_CACHE"), cache_folder()
+    whole = cache_folder()
     os.environ.setdefault("MNEMONIC_DATA", str(whole / "data"))
-    os.environ["MNEMONIC_CACHE"] = str(whole / "records" / name)
-    try:
-        yield
-    finally:
-        del os.environ["MNEMONIC_CACHE"]
-        if before is not None:
-            os.environ["MNEMONIC_CACHE"] = before
+    for name in names:
+        # A cache of its own, so that its seconds hold the training of its networks.
+        os.environ["MNEMONIC_CACHE"] = str(whole / "records" / name)
+        made = RECORDS[name]
+        frame = run_grid(made.function, made.settings, made.seeds)
+        told = frame.drop(columns="settings", errors="ignore")
+        results.record(name, told, about=made.about, seconds=frame.attrs["seconds"])
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -82,15 +83,9 @@ def provenance_line(profile: object) -> str:
         Profile, data, device, versions and commit.
     """
     facts = provenance()
-    return " · ".join(
-        [
-            f"profile {profile.name}",
-            profile.data_name,
-            facts["device"],
-            f"torch {facts['torch']}",
-            f"mnemonic {facts['mnemonic']}",
-            facts["commit"],
-        ]
+    return (
+        f"profile {profile.name} · {profile.data_name} · {facts['device']} · torch "
+        f"{facts['torch']} · mnemonic {facts['mnemonic']} · {facts['commit']}"
     )
 
 
@@ -99,13 +94,10 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
-    try:
+    with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(
-            x.split(":")[1].strip() for x in lines if x.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        pass
+        line = next(x for x in lines if x.startswith("model name"))
+        name = line.split(":")[1].strip()
     return f"{name} ({os.cpu_count()} cores)"
 
 
@@ -182,17 +174,12 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
+    package = ["git", "-C", str(Path(__file__).parents[1])]
+    head = [*package, "rev-parse", "--short", "HEAD"]
+    differs = [*package, "status", "--porcelain", "--", "."]
+    how = {"capture_output": True, "text": True, "check": True, "timeout": 60}
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"],
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", str(here)],
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
+        name, changed = (subprocess.run(c, **how).stdout for c in (head, differs))
     except (OSError, subprocess.SubprocessError):
         return "no commit"
-    return f"commit {head.stdout.strip()}{' (changed)' if changed.stdout else ''}"
+    return f"commit {name.strip()}{' (changed)' if changed else ''}"

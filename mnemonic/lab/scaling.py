@@ -19,15 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import vit_b_16
 
+from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.forgetting.step import Forgotten, forget
 from mnemonic.forgetting.strengths import Strength
-from mnemonic.lab.checkpoints import trained
-from mnemonic.lab.setups import SETUPS
+from mnemonic.lab.comparison import two_numbers
+from mnemonic.lab.profiles import Profile
+from mnemonic.lab.suspects import with_free_weights
 from mnemonic.models import build_model
-from mnemonic.networks import last_layer, seeded, synchronise
+from mnemonic.networks import seeded, synchronise
 
 
 def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) -> dict:
@@ -45,14 +47,9 @@ def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) ->
         codes, A_R before, A_R and E_F after the last layer has forgotten class 3, the
         strength chosen on the codes.
     """
-    setup = SETUPS["tiny-imagenet-40-codes"]
-    data, (c,) = _first_classes(setup.load(), n_classes), setup.classes
-    codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
-    model = build_model(setup.model_name, data, seed=seed)
-    model = trained(
-        model, data, recipe=setup.recipe, codes=codes if t_mix else None, t_mix=t_mix,
-        seed=seed, progress=False,
-    )  # fmt: skip
+    profile = Profile.named("tiny-imagenet-40-codes")
+    data, c = _first_classes(profile.load(), n_classes), profile.forget_class
+    model, codes = profile.trained(data, seed, t_mix=t_mix, distribution=distribution)
     before = evaluate(model, data, [c])
     row = {"accuracy": before.accuracy, "codes_known": float("nan")}
     row |= {"before_remaining_accuracy": before.remaining_accuracy}
@@ -60,17 +57,9 @@ def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) ->
         return row
     with torch.no_grad():
         known = model(codes.images).argmax(1) == codes.labels
-    _, last = last_layer(model, data.input_shape)
-    model.requires_grad_(False)
-    last.requires_grad_(True)
-    with warnings.catch_warnings():  # a code that is not known is counted above
-        warnings.simplefilter("ignore", RuntimeWarning)
-        after = evaluate(forget(model, codes, [c]).model, data, [c])
-    return row | {
-        "codes_known": 100 * float(known.double().mean()),
-        "remaining_accuracy": after.remaining_accuracy,
-        "forgetting_error": after.forgetting_error,
-    }
+    row |= {"codes_known": 100 * float(known.double().mean())}
+    last_free = with_free_weights(model, data, "last layer")
+    return row | two_numbers(quietly_forget(last_free, codes, [c]).model, data, [c])
 
 
 def _first_classes(data: ImageData, n_classes: int) -> ImageData:
@@ -128,9 +117,7 @@ def blank_data(n_classes: int, side: int) -> ImageData:
     pixels = torch.zeros(n_classes, 3, side, side, dtype=torch.uint8)
     part = (pixels, torch.arange(n_classes))
     return ImageData.from_arrays(
-        train=part,
-        validation=part,
-        test=part,
+        **dict.fromkeys(("train", "validation", "test"), part),
         class_names=[str(c) for c in range(n_classes)],
         name="blank",
     )
@@ -164,13 +151,12 @@ def costs(
     model = _network(network, data, seed).eval().to(device)
     codes = MnemonicCodes.draw(data, seed=seed).to(device)
     where = codes.images.device
+    batches = [*zip(codes.images.split(32), codes.labels.split(32), strict=True)]
 
     def limit() -> float:
         synchronise(where)
         started = time.perf_counter()
-        for images, labels in zip(
-            codes.images.split(32), codes.labels.split(32), strict=True
-        ):
+        for images, labels in batches:
             loss = functional.cross_entropy(model(images), labels)
             torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
         synchronise(where)

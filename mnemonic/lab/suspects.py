@@ -6,9 +6,9 @@ have the settings that were tuned for the setup.
 
 Example:
     >>> from mnemonic import evaluate
-    >>> line = lineup("smoke", seed=0, references=1)
+    >>> line = lineup("smoke-fast", seed=0, references=1)
     >>> hiding = suspect(line, "row-zeroing")
-    >>> evaluate(hiding, line.data, line.classes).forgetting_error
+    >>> evaluate(hiding, line.access.data, line.access.classes).forgetting_error
     100.0
 """
 
@@ -26,12 +26,10 @@ from mnemonic.audits.outputs import logits_of, part_of
 from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
-from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
-from mnemonic.lab.checkpoints import trained
-from mnemonic.lab.comparison import access_for, starting_network
-from mnemonic.lab.setups import SETUPS, settings_for
-from mnemonic.models import build_model
+from mnemonic.lab.comparison import start
+from mnemonic.lab.profiles import Profile
+from mnemonic.lab.settings import settings_for
 from mnemonic.networks import last_layer
 
 PARTS = ("all layers", "last layer", "all but the last")
@@ -48,23 +46,17 @@ class Lineup:
     """What the suspects of one seed have in common.
 
     Attributes:
-        setup: Key of ``setups.SETUPS``.
+        setup: Name of the profile.
         seed: Of codes, first weights, training and methods.
-        data: With the forget classes.
-        classes: The forget classes.
-        access: What a method may read.
-        original: The network that all suspects start from, trained with codes.
-        codes: Its codes.
+        access: What a method may read: data, forget classes and codes.
+        original: The network that all suspects start from, trained with the codes.
         never: Networks trained in the same way without the forget classes.
     """
 
     setup: str
     seed: int
-    data: ImageData
-    classes: tuple[int, ...]
     access: Access
     original: nn.Module
-    codes: MnemonicCodes
     never: list[nn.Module]
 
 
@@ -72,7 +64,7 @@ def lineup(setup: str, seed: int, *, references: int = REFERENCES) -> Lineup:
     """Train, or fetch, the original and the networks that never knew.
 
     Args:
-        setup: Key of ``setups.SETUPS``.
+        setup: Name of a profile.
         seed: Of the original. The retrained networks have other seeds, the same ones
             for every original.
         references: How many retrained networks.
@@ -80,39 +72,23 @@ def lineup(setup: str, seed: int, *, references: int = REFERENCES) -> Lineup:
     Returns:
         The networks on the CPU, in evaluation mode.
     """
-    chosen = SETUPS[setup]
-    data = chosen.load()
-    access = access_for(chosen, data, METHODS["mnemonic"], seed)
-    original, _ = starting_network(METHODS["mnemonic"], access, seed)
+    access, original, _ = start(Profile.named(setup), METHODS["mnemonic"], seed)
     never = [never_knew(setup, s) for s in range(50, 50 + references)]
-    return Lineup(
-        setup, seed, data, chosen.classes, access, original.cpu(),
-        access.the_codes(), never,
-    )  # fmt: skip
+    return Lineup(setup, seed, access, original.cpu(), never)
 
 
 def never_knew(setup: str, seed: int) -> nn.Module:
     """A network trained like the original, on the remaining classes and their codes.
 
     Args:
-        setup: Key of ``setups.SETUPS``.
+        setup: Name of a profile.
         seed: Of codes, first weights and training.
 
     Returns:
         The network on the CPU, from the cache if it is there.
     """
-    chosen = SETUPS[setup]
-    remaining = chosen.load().without(chosen.classes)
-    model = trained(
-        build_model(chosen.model_name, remaining, seed=seed),
-        remaining,
-        recipe=chosen.recipe,
-        codes=MnemonicCodes.draw(remaining, seed=seed),
-        t_mix=chosen.t_mix,
-        seed=seed,
-        progress=False,
-    )
-    return model.cpu()
+    profile = Profile.named(setup)
+    return profile.trained(profile.load().without(profile.classes), seed)[0]
 
 
 def suspect(line: Lineup, name: str) -> nn.Module:
@@ -120,28 +96,29 @@ def suspect(line: Lineup, name: str) -> nn.Module:
 
     Args:
         line: What it starts from.
-        name: One of ``PARTS``, or a key of ``METHODS`` that needs no training of its
-            own.
+        name: One of ``PARTS``; ``"retrain"``, one of the networks that never knew; or a
+            key of ``METHODS`` that needs no training of its own.
 
     Returns:
-        A new network.
+        A new network, or the one that never knew.
 
     Raises:
         ValueError: If there is no such suspect, or the method trains by itself.
     """
+    if name == "retrain":
+        return line.never[line.seed % len(line.never)]
+    access = line.access
     if name in PARTS:
-        free = with_free_weights(line.original, line.data, name)
-        return quietly_forget(free, line.codes, line.classes).model
-    if name not in METHODS or METHODS[name].preparation not in (
-        None,
-        METHODS["mnemonic"].preparation,
-    ):
+        free = with_free_weights(line.original, access.data, name)
+        return quietly_forget(free, access.codes, access.classes).model
+    ready = (None, METHODS["mnemonic"].preparation)
+    if name not in METHODS or METHODS[name].preparation not in ready:
         raise ValueError(
             f"no suspect {name!r}; take one of {', '.join(PARTS)}, or a method that "
             "starts from a trained network"
         )
     settings = settings_for(line.setup).get(name, {})
-    return METHODS[name](line.original, line.access, seed=line.seed, **settings).model
+    return METHODS[name](line.original, access, seed=line.seed, **settings).model
 
 
 def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module:
@@ -156,12 +133,11 @@ def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module
         The copy.
     """
     model = copy.deepcopy(model)
-    if part == "all layers":
-        return model
-    head, _ = last_layer(model, data.input_shape)
-    for name, weight in model.named_parameters():
-        in_head = name.rpartition(".")[0] == head
-        weight.requires_grad_(in_head == (part == "last layer"))
+    if part != "all layers":
+        head, _ = last_layer(model, data.input_shape)
+        for name, weight in model.named_parameters():
+            in_head = name.rpartition(".")[0] == head
+            weight.requires_grad_(in_head == (part == "last layer"))
     return model
 
 
@@ -172,7 +148,7 @@ def audited(
 
     Args:
         seed: As in ``lineup``.
-        setup: Key of ``setups.SETUPS``.
+        setup: Name of a profile.
         name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew,
             beside the others.
         references: How many networks that never knew; two or more.
@@ -183,16 +159,14 @@ def audited(
         suspects of their own.
     """
     line = lineup(setup, seed, references=references)
-    never = list(line.never)
-    subject = never.pop(seed % len(never)) if name == "retrain" else None
-    if subject is None:
-        subject = suspect(line, name)
-    found = measure(
-        subject, never, line.data, line.classes, line.original, line.codes, seed=0
-    )
+    subject = suspect(line, name)
+    never = [network for network in line.never if network is not subject]
+    data, classes, codes = line.access.data, line.access.classes, line.access.codes
+    found = measure(subject, never, data, classes, line.original, codes, seed=0)
     return [
-        {"audit": kind, "measure": what, "value": e.value, "low": e.low, "high": e.high}
+        {"audit": kind, **row}
         for (kind, what), e in found.items()
+        for row in _rows({what: e})
     ]
 
 
@@ -201,7 +175,7 @@ def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
 
     Args:
         seed: As in ``lineup``.
-        setup: Key of ``setups.SETUPS``.
+        setup: Name of a profile.
         name: As in ``suspect``; ``"retrain"`` is one of the networks that never knew.
         layer: To probe.
 
@@ -211,14 +185,12 @@ def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
         every class.
     """
     line = lineup(setup, seed, references=REFERENCES if name == "retrain" else 0)
-    if name == "retrain":
-        subject = line.never[seed % REFERENCES]
-    else:
-        subject = suspect(line, name)
-    found = dict(accuracies_of([subject], line.data, line.classes, 0))
-    probed = linear_probes(subject, line.data, line.classes, layers=[layer])
+    subject = suspect(line, name)
+    asked = line.access.data, line.access.classes
+    found = dict(accuracies_of([subject], *asked, 0))
+    probed = linear_probes(subject, *asked, layers=[layer])
+    again = relearn(subject, *asked, samples=1)
     found |= {f"probe/{what}": e for what, e in probed.items()}
-    again = relearn(subject, line.data, line.classes, samples=1)
     return _rows(found | {f"k=1/{what}": e for what, e in again.items()})
 
 
@@ -230,7 +202,7 @@ def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list
 
     Args:
         seed: Shadows have the seeds ``shadows * seed``, … ``+ shadows - 1``.
-        setup: Key of ``setups.SETUPS``.
+        setup: Name of a profile.
         name: As in ``suspect``; for ``"retrain"`` both of a pair never knew, which is
             the attack's zero.
         shadows: Pairs, 3 or more.
@@ -239,16 +211,13 @@ def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list
         One row a measure of ``lira``, with ``value``, ``low`` and ``high``.
     """
     forgot, never = [], []
-    first = shadows * seed
-    for s in range(first, first + shadows):
+    for s in range(shadows * seed, shadows * (seed + 1)):
         line = lineup(setup, s, references=0)
-        part = part_of(line.data, "train", line.classes)
-        if name == "retrain":
-            subject = never_knew(setup, 2000 + s)
-        else:
-            subject = suspect(line, name)
-        forgot.append(logits_of(subject, line.data, part))
-        never.append(logits_of(never_knew(setup, 1000 + s), line.data, part))
+        data, knew = line.access.data, name != "retrain"
+        part = part_of(data, "train", line.access.classes)
+        subject = suspect(line, name) if knew else never_knew(setup, 2000 + s)
+        forgot.append(logits_of(subject, data, part))
+        never.append(logits_of(never_knew(setup, 1000 + s), data, part))
     labels = torch.as_tensor(part.labels)
     return _rows(lira(torch.stack(forgot), torch.stack(never), labels))
 

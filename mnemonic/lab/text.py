@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.checks import checked_number
+from mnemonic.checks import checked_number, described
 
 TEMPERATURE = 0.07  # where CLIP's begins
 _FILE = Path(__file__).with_name("name_vectors.safetensors")
@@ -124,9 +124,8 @@ def _directions(vectors: Tensor) -> Tensor:
         or not bool(torch.isfinite(vectors).all())
         or not bool((vectors != 0).any(1).all())
     ):
-        what = list(vectors.shape) if isinstance(vectors, Tensor) else type(vectors)
         raise ValueError(
-            f"vectors are {what}; give finite ones of shape [K, D], none of them zero, "
-            "such as name_vectors(['zero', 'one'])"
+            f"vectors are {described(vectors)}; give finite ones of shape [K, D], none "
+            "of them zero, such as name_vectors(['zero', 'one'])"
         )
     return functional.normalize(vectors.float(), dim=1)

@@ -13,17 +13,16 @@ network is a thin basis. Test images are not read. What came out is kept in
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 
 import torch
 
 from mnemonic.baselines import METHODS, Method
-from mnemonic.evaluation import evaluate
-from mnemonic.lab.comparison import access_for, starting_network
+from mnemonic.lab.comparison import start, two_numbers
 from mnemonic.lab.grids import run_grid
+from mnemonic.lab.profiles import PROFILES
 from mnemonic.lab.results import provenance
-from mnemonic.lab.setups import SETUPS, TUNED, hash_of, tuned
+from mnemonic.lab.settings import TUNED, combined, hash_of, tuned
 from mnemonic.storage import generator_for, write_json
 
 TRIALS = 12
@@ -40,16 +39,11 @@ def candidates(method: Method, n_trials: int) -> list[dict]:
     Returns:
         The published defaults, where the space holds them, then others at random.
     """
-    names = list(method.space)
-    every = [
-        dict(zip(names, values, strict=True))
-        for values in itertools.product(*method.space.values())
-    ]
+    every = combined(**method.space)
     order = torch.randperm(len(every), generator=generator_for(method.name, SEEDS[0]))
-    published = {name: method.defaults[name] for name in names}
-    first = [settings for settings in every if settings == published]
-    rest = [every[i] for i in order.tolist() if every[i] != published]
-    return (first + rest)[:n_trials]
+    published = {name: method.defaults[name] for name in method.space}
+    drawn = [every[i] for i in order.tolist()]
+    return sorted(drawn, key=lambda settings: settings != published)[:n_trials]
 
 
 def tried(seed: int, setup: str, method: str, n_trials: int) -> list[dict]:
@@ -57,32 +51,27 @@ def tried(seed: int, setup: str, method: str, n_trials: int) -> list[dict]:
 
     Args:
         seed: Of the network.
-        setup: Key of ``SETUPS``.
+        setup: Name of a profile.
         method: Key of ``METHODS``.
         n_trials: The budget.
 
     Returns:
         One row a candidate, with ``settings``, A_R and E_F on the validation images
-        (percent), backward passes and seconds. A network that is not finite any more
-        scores 0.
+        (percent), backward passes and seconds. A network that gets nothing right any
+        more scores 0.
     """
-    chosen, how = SETUPS[setup], METHODS[method]
-    data = chosen.load()
-    access = access_for(chosen, data, how, seed)
-    model, _ = starting_network(how, access, seed)
+    how = METHODS[method]
+    access, model, _ = start(PROFILES[setup], how, seed)
     rows = []
     for settings in candidates(how, n_trials):
-        row = {"settings": settings}
         result = how(model, access, seed=seed, **settings)
-        row |= {"seconds": result.seconds}
-        row |= {"backward_passes": result.counts.backward_passes}
-        try:
-            scores = evaluate(result.model, data, chosen.classes, split="validation")
-            row |= {"remaining_accuracy": scores.remaining_accuracy}
-            row |= {"forgetting_error": scores.forgetting_error}
-        except ValueError:  # NaN: the learning rate was too large
-            row |= {"remaining_accuracy": 0.0, "forgetting_error": 0.0}
-        rows.append(row)
+        scores = two_numbers(result.model, access.data, access.classes, "validation")
+        if scores["remaining_accuracy"] == 0:  # destroyed: too large a learning rate
+            scores["forgetting_error"] = 0.0
+        counts = {"backward_passes": result.counts.backward_passes}
+        rows.append(
+            {"settings": settings, "seconds": result.seconds, **counts, **scores}
+        )
     return rows
 
 
@@ -96,30 +85,24 @@ def main(arguments: list[str] | None = None) -> int:
         0.
     """
     parser = argparse.ArgumentParser(prog="python -m mnemonic.lab.tuning")
-    parser.add_argument("setup", choices=sorted(SETUPS))
+    parser.add_argument("setup", choices=sorted(PROFILES))
     parser.add_argument("--methods", nargs="*", help="all that have a space by default")
     parser.add_argument("--trials", type=int, default=TRIALS)
     options = parser.parse_args(arguments)
     names = options.methods or [n for n, m in METHODS.items() if m.space]
-    settings = [
-        {"setup": options.setup, "method": name, "n_trials": options.trials}
-        for name in names
-    ]
+    settings = combined(setup=[options.setup], method=names, n_trials=[options.trials])
     frame = run_grid(tried, settings, SEEDS)
     frame["candidate"] = frame.groupby(["method", "seed"]).cumcount()
     found = {}
+    measured = ["remaining_accuracy", "forgetting_error", "backward_passes"]
     for name, rows in frame.groupby("method", sort=False):
-        means = rows.groupby("candidate")[
-            ["remaining_accuracy", "forgetting_error", "backward_passes", "seconds"]
-        ].mean()
+        means = rows.groupby("candidate")[measured].mean()
         means["score"] = means["remaining_accuracy"] + means["forgetting_error"]
-        ranked = means.sort_values(
+        best = means.sort_values(
             ["score", "backward_passes"], ascending=[False, True], kind="stable"
-        )
-        best = ranked.iloc[0]
-        settings = rows.loc[rows["candidate"] == ranked.index[0], "settings"].iloc[0]
+        ).iloc[0]
         found[name] = {
-            "settings": settings,
+            "settings": rows.set_index("candidate").loc[best.name, "settings"].iloc[0],
             "remaining_accuracy": round(float(best["remaining_accuracy"]), 2),
             "forgetting_error": round(float(best["forgetting_error"]), 2),
             "tried": len(means),

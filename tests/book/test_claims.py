@@ -7,14 +7,12 @@ row of the ledger is named.
 """
 
 import warnings
-from dataclasses import replace
 
 import pytest
 import torch
 
 import mnemonic as mn
 from mnemonic.lab import comparison
-from mnemonic.lab.setups import SETUPS
 
 SEEDS = (0, 1, 2)
 C = 3
@@ -175,11 +173,10 @@ def test_table_6_the_forget_loss_has_the_larger_gradient(networks):
 
 def test_table_1_one_backward_pass_a_class_and_fewer_than_others(networks):
     seed = SEEDS[0]  # the counts depend on nothing that is drawn
-    setup = replace(SETUPS["smoke"], recipe=networks.profile.recipe)
     passes = {}
     for name in ("mnemonic", "ssd", "sfdn", "finetune", "retrain"):
         method = mn.METHODS[name]
-        access = comparison.access_for(setup, networks.data, method, seed)
+        access = comparison.access_for(networks.profile, method, seed)
         result = method(networks(0.1, seed)[0], access, seed=seed)
         passes[name] = result.counts.backward_passes
     assert passes["mnemonic"] == networks.data.n_classes

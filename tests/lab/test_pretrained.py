@@ -1,7 +1,6 @@
 """The pretrained network's last layer, with a tiny body and six outputs for 1,000."""
 
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +13,7 @@ from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.strengths import GRID, perturbed, step_scales
 from mnemonic.lab import pretrained
 from mnemonic.networks import seeded
+from mnemonic.storage import generator_for
 
 ANIMALS = [1, 3, 4]  # of the outputs, the ones with images
 
@@ -77,23 +77,23 @@ def lite(monkeypatch):
 
 def test_the_last_layer_alone_is_taught_the_codes(lite):
     weights = [p.clone() for p in (*lite.body.parameters(), *lite.last.parameters())]
-    body, before, after, codes, data, seconds = pretrained.taught_classifier(
-        0, "uniform", 40, train_images=5, validation_images=2
+    before, after, codes, data, seconds = pretrained.taught_classifier(
+        0, "uniform", 40, 5, 2
     )
-    kept = (*body.parameters(), *lite.last.parameters())
+    kept = (*lite.body.parameters(), *lite.last.parameters())
     assert all(map(torch.equal, kept, weights))
     assert torch.equal(before[1].weight, lite.last.weight)
     assert not torch.equal(after[1].weight, lite.last.weight)
-    assert codes.images.shape == (6, 3, 64, 64)
+    images = mn.DISTRIBUTIONS["uniform"]((6, 3, 64, 64), generator_for("codes", 0))
+    assert torch.allclose(codes.images, looks(lite.body, images), atol=1e-4)
     assert seconds > 0
 
     # The first five images of each animal, and each other code eight times.
     own = lite.data.train
     first = torch.cat([(own.labels == c).nonzero()[:5, 0] for c in range(3)]).sort()[0]
-    shown = looks(body, 2 * own.pixels[first] - 1)
+    shown = looks(lite.body, 2 * own.pixels[first] - 1)
     others = [c for c in range(6) if c not in ANIMALS]
-    of_codes = looks(body, codes.images[others * 8])
-    expected = torch.cat([shown, of_codes])
+    expected = torch.cat([shown, codes.images[others * 8]])
     assert torch.allclose(data.train.pixels, expected, atol=1e-4)
     labels = [ANIMALS[c] for c in own.labels[first]] + others * 8
     assert data.train.labels.tolist() == labels
@@ -107,11 +107,7 @@ def weights_of(model):
 
 @pytest.fixture
 def taught(lite):
-    body, before, after, codes, data, _ = pretrained.taught_classifier(
-        0, "uniform", 40, train_images=5, validation_images=2
-    )
-    seen = replace(codes, images=pretrained._features(body, codes.images))
-    return before, after, seen, data
+    return pretrained.taught_classifier(0, "uniform", 40, 5, 2)[:4]
 
 
 def test_the_codes_make_it_forget_as_forget_does(taught):

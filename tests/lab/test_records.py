@@ -36,12 +36,12 @@ def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
 
     monkeypatch.setattr("mnemonic.lab.profiles.trained", trained)
     monkeypatch.setattr(every_class, "forget", forget)
-    monkeypatch.setattr(every_class, "evaluate", lambda *given: None)
+    monkeypatch.setattr(every_class, "two_numbers", lambda *given: {})
     with pytest.raises(InterruptedError):
         every_class.every_class(0, "resnet18", "mnist-5k")
     assert asked == [("ResNet", 200, "cosine", 0.3)]
     assert strengths == [None]
-    assert every_class.RESNET18.strength == mn.Strength(1e-5, 1e4)
+    assert mn.Profile.named("resnet18").strength == mn.Strength(1e-5, 1e4)
     assert {"cifar10-jpeg-resnet18", "tiny-imagenet-40-resnet18"} < set(records.RECORDS)
 
 
@@ -64,7 +64,7 @@ def test_a_run_is_recorded_under_its_name(monkeypatch, tmp_path):
     assert records.main(["mnist-complete"]) == 0
     frame, facts = records.results.recorded("mnist-complete")
     assert frame["seed"].tolist() == [0, 1, 2]
-    assert "MNIST complete" in facts["about"]
+    assert facts["about"].startswith("MNIST, MLP 784-1000-10; all training images;")
     assert facts["seconds"] == 12.5
 
 
@@ -94,14 +94,13 @@ def test_costs_are_recorded_in_each_network(name, networks, monkeypatch, tmp_pat
 
 
 def test_imagenet_has_all_its_networks_on_a_gpu_alone():
-    for device, networks in (
-        ("cpu", ["resnet18"]),
-        ("cuda", ["resnet18", "resnext50_32x4d", "swin_t"]),
+    for name, device, networks in (
+        ("costs-imagenet", "cpu", ["resnet18"]),
+        ("costs-imagenet-gpu", "cuda", ["resnet18", "resnext50_32x4d", "swin_t"]),
     ):
-        made = records._at_imagenet_scale(device)
-        assert [s.pop("network") for s in made.settings] == networks
-        for setting in made.settings:
-            assert setting == {"n_classes": 1000, "side": 224, "device": device}
+        made = records.RECORDS[name]
+        large = {"n_classes": 1000, "side": 224, "device": device}
+        assert made.settings == [{"network": n, **large} for n in networks]
         assert ("GPU" in made.about) == (device == "cuda")
 
 

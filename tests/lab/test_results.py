@@ -294,10 +294,10 @@ def git(folder, *command):
 def checkout(tmp_path, monkeypatch):
     """A repository of its own for the package's file."""
     package = tmp_path / "repository" / "mnemonic"
-    package.mkdir(parents=True)
-    (package / "results.py").write_text("code = 1\n")
+    (package / "lab").mkdir(parents=True)
+    (package / "data.py").write_text("code = 1\n")
     (package.parent / "notes.md").write_text("text\n")
-    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
+    monkeypatch.setattr(results, "__file__", str(package / "lab" / "results.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     return package.parent
 
@@ -313,7 +313,7 @@ def test_commit_is_named_and_says_when_the_package_differs(checkout):
     assert re.fullmatch(r"commit [0-9a-f]{7,}", clean)
     (checkout / "notes.md").write_text("other text\n")
     assert results.provenance()["commit"] == clean
-    (checkout / "mnemonic" / "results.py").write_text("code = 2\n")
+    (checkout / "mnemonic" / "data.py").write_text("code = 2\n")
     assert results.provenance()["commit"] == f"{clean} (changed)"
 
 

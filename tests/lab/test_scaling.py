@@ -16,7 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import mnemonic as mn
 from mnemonic.lab import scaling
-from mnemonic.lab.setups import SETUPS
+from mnemonic.lab.profiles import PROFILES
 from mnemonic.networks import seeded
 
 # The architectures of torchvision, as small as they can be built.
@@ -137,11 +137,12 @@ def test_memory_holds_what_forgetting_takes_beside_the_weights():
 
 @pytest.mark.parametrize("t_mix", [0.0, 0.3])
 def test_the_cost_of_codes_is_that_of_the_first_classes(monkeypatch, t_mix):
-    setup = replace(SETUPS["mnist-5k-resnet"], recipe=mn.Recipe(epochs=2), per_class=30)
-    monkeypatch.setitem(SETUPS, "tiny-imagenet-40-codes", setup)
+    short = {"recipe": mn.Recipe(epochs=2), "per_class": 30}
+    profile = replace(PROFILES["mnist-5k-resnet"], **short)
+    monkeypatch.setitem(PROFILES, "tiny-imagenet-40-codes", profile)
     row = scaling.cost_of_codes(0, 5, t_mix, "uniform")
 
-    whole = setup.load()
+    whole = profile.load()
     five = {
         part: (split.pixels[split.labels < 5], split.labels[split.labels < 5])
         for part in ("train", "validation", "test")
@@ -152,7 +153,7 @@ def test_the_cost_of_codes_is_that_of_the_first_classes(monkeypatch, t_mix):
     codes = mn.MnemonicCodes.draw(data, seed=0)
     model = mn.build_model("slim-resnet", data, seed=0)
     with_codes = {"codes": codes, "t_mix": t_mix} if t_mix else {}
-    mn.train(model, data, recipe=setup.recipe, seed=0, progress=False, **with_codes)
+    mn.train(model, data, recipe=profile.recipe, seed=0, progress=False, **with_codes)
     scores = mn.evaluate(model, data, [3])
     assert row["accuracy"] == pytest.approx(scores.accuracy)
     assert row["before_remaining_accuracy"] == pytest.approx(scores.remaining_accuracy)

@@ -12,7 +12,7 @@ from mnemonic.lab import suspects
 def line(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNEMONIC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return suspects.lineup("smoke", seed=0, references=1)
+        return suspects.lineup("smoke-fast", seed=0, references=1)
 
 
 def changed(line, name):
@@ -28,11 +28,11 @@ def test_each_part_moves_its_own_layers_and_no_others(line):
 
 
 def test_networks_that_never_knew_were_not_shown_the_class(line):
-    (never,) = line.never
-    scores = mn.evaluate(never, line.data, line.classes)
+    (never,), asked = line.never, (line.access.data, line.access.classes)
+    scores = mn.evaluate(never, *asked)
     assert scores.forgetting_error == 100
     assert scores.remaining_accuracy > 80
-    assert mn.evaluate(line.original, line.data, line.classes).forgetting_error < 50
+    assert mn.evaluate(line.original, *asked).forgetting_error < 50
 
 
 def test_suspects_leave_the_original_as_it_was(line):
@@ -51,7 +51,7 @@ def test_a_suspect_that_cannot_start_from_the_original_is_refused(line, name):
 
 def test_shadows_tell_the_original_and_not_the_retrained():
     found = {
-        name: {r["measure"]: r for r in suspects.told_apart(0, "smoke", name, 3)}
+        name: {r["measure"]: r for r in suspects.told_apart(0, "smoke-fast", name, 3)}
         for name in ("original", "retrain")
     }
     assert found["original"]["auc"]["value"] > 0.9
@@ -67,7 +67,7 @@ def test_a_retrained_suspect_is_not_its_own_reference(monkeypatch):
         return {("probe", "none"): Estimate(1.0, 0.0, 2.0, "%", 5)}
 
     monkeypatch.setattr(suspects, "measure", measure)  # which takes ten seconds
-    rows = suspects.audited(1, "smoke", "retrain")
+    rows = suspects.audited(1, "smoke-fast", "retrain")
     ((subject, reference),) = asked
     row = {"audit": "probe", "measure": "none", "value": 1.0, "low": 0.0, "high": 2.0}
     assert rows == [row]
@@ -80,7 +80,7 @@ def test_what_is_left_over_of_the_original_and_of_a_retrained_network():
     found = {
         name: {
             r["measure"]: r["value"]
-            for r in suspects.left_over(0, "smoke", name, layer="2")
+            for r in suspects.left_over(0, "smoke-fast", name, layer="2")
         }
         for name in ("original", "retrain")
     }
