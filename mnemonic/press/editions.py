@@ -28,13 +28,12 @@ Example:
     ... ````
     ... '''
     >>> cell = {"cell_type": "markdown", "id": "x", "metadata": {}, "source": [text]}
-    >>> [c["source"][-1] for c in student({"cells": [cell]})["cells"]]
+    >>> [c["source"][-1] for c in edition({"cells": [cell]})["cells"]]
     ['````\n', 'answer = ...']
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import os
@@ -58,36 +57,22 @@ SOLUTION = re.compile(
 )
 # No way to the chapters with solutions: the buttons lead to the repository.
 CHANGES = {
-    "launch_buttons": {"colab_url": "", "binderhub_url": ""},
+    "launch_buttons": {"colab_url": ""},
     "html": {"use_edit_page_button": False, "use_repository_button": False},
 }
 
 
-def student(notebook: dict) -> dict:
+def edition(notebook: dict, *, solved: bool = False) -> dict:
     """Take the solutions out of a notebook and make cells of its exercises.
 
     Args:
         notebook: As read from its JSON, clean or executed.
+        solved: Whether a cell with its solution follows each exercise.
 
     Returns:
-        Another notebook; the one given stays as it is.
+        Another notebook; the one given stays as it is. Its new cells are tagged
+        ``exercise`` and ``solution``.
     """
-    return _edition(notebook, solved=False)
-
-
-def checked(notebook: dict) -> dict:
-    """Make cells of the exercises of a notebook and, after each, of its solution.
-
-    Args:
-        notebook: As read from its JSON.
-
-    Returns:
-        Another notebook. Its new cells are tagged ``exercise`` and ``solution``.
-    """
-    return _edition(notebook, solved=True)
-
-
-def _edition(notebook: dict, *, solved: bool) -> dict:
     notebook = copy.deepcopy(notebook)
     cells = []
     for cell in notebook["cells"]:
@@ -139,20 +124,15 @@ def write(root: Path, build: Path, profile: str) -> Path:
         ``<build>/student``, with ``notebooks``, ``executed`` and ``notebooks.zip``.
     """
     folder = build / "student"
-    shutil.rmtree(folder / "notebooks", ignore_errors=True)
-    shutil.rmtree(folder / "executed" / profile, ignore_errors=True)
-    for source, place in (
-        (root / "notebooks", folder / "notebooks"),
-        (build / "executed" / profile, folder / "executed" / profile),
-    ):
+    for parent, name in ((root, "notebooks"), (build, f"executed/{profile}")):
+        place = folder / name
+        shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        for path in sorted(source.glob("[!.]*.ipynb")):
-            notebook = student(json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted((parent / name).glob("[!.]*.ipynb")):
+            notebook = edition(json.loads(path.read_text(encoding="utf-8")))
             text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
             (place / path.name).write_text(text, encoding="utf-8")
-    shutil.make_archive(
-        str(folder / "notebooks"), "zip", root_dir=folder, base_dir="notebooks"
-    )
+    shutil.make_archive(str(folder / "notebooks"), "zip", folder, "notebooks")
     return folder
 
 
@@ -191,7 +171,7 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
     from nbclient import NotebookClient
 
     os.environ["TQDM_DISABLE"] = "1"
-    cells = checked(json.loads(notebook.read_text(encoding="utf-8")))
+    cells = edition(json.loads(notebook.read_text(encoding="utf-8")), solved=True)
     whole = nbformat.reads(json.dumps(cells), as_version=4)
     for cell in whole.cells:
         if "parameters" in cell.metadata.get("tags", []):
@@ -205,16 +185,15 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
     ).execute()
     faults = []
     for cell in whole.cells:
-        outputs = cell.get("outputs", [])
-        raised = [o.ename for o in outputs if o.output_type == "error"]
+        outputs, tags = cell.get("outputs", []), cell.metadata.get("tags", [])
+        errors = [o for o in outputs if o.output_type == "error"]
         said = "".join(o.text for o in outputs if o.output_type == "stream")
-        tags = cell.metadata.get("tags", [])
         if "exercise" in tags:
+            raised = [error.ename for error in errors]
             if raised != ["NotImplementedError"]:
                 faults.append(f"{cell.id} raised {raised}, not NotImplementedError")
-        elif raised:
-            error = next(o for o in outputs if o.output_type == "error")
-            faults.append(f"{cell.id} raised {error.ename}: {error.evalue}")
+        elif errors:
+            faults.append(f"{cell.id} raised {errors[0].ename}: {errors[0].evalue}")
         elif "solution" in tags and not said.startswith("Done."):
             faults.append(f"{cell.id} does not say that it is done, but {said!r}")
     return faults
@@ -229,11 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0, or 1 if something failed, or 2 for a wrong call.
     """
-    parser = argparse.ArgumentParser(prog="python -m mnemonic.press.editions")
-    parser.add_argument("--profile", default="quick", help=", ".join(publish.PROFILES))
-    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
-    parser.add_argument("--build", type=Path, help="default: <root>/_build")
-    parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
+    parser = publish.command_line("editions")
     parser.add_argument("--check", action="store_true", help="run all solutions")
     options = parser.parse_args(arguments)
     root = options.root.resolve()
@@ -241,8 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         return _check(root, options.profile, options.only)
     same = ["--profile", options.profile, "--root", str(root), "--build", str(build)]
-    code = publish.main([*same, "--no-render"])
-    if code:
+    if code := publish.main([*same, "--no-render"]):
         return code
     try:
         with FileLock(build / "student.lock"):  # two at once would mix their files
@@ -258,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(root: Path, profile: str, only: list[str]) -> int:
     try:
-        notebooks = publish.chosen_notebooks(root, profile, only)
+        notebooks = publish.chosen_notebooks(root, only)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

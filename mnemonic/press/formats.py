@@ -16,19 +16,10 @@ from pathlib import Path
 import yaml
 
 SPHINX_ITSELF_KNOWS = ("html", "singlehtml")
+# jupyter-book's theme makes buttons for pages that have none, and stops.
 _NO_BUTTONS = {
-    # jupyter-book's theme makes buttons for pages that have none, and stops
-    "launch_buttons": {
-        "notebook_interface": "classic",
-        "binderhub_url": "",
-        "colab_url": "",
-    },
-    "repository": {"url": "", "path_to_book": "", "branch": ""},
-    "html": {
-        "use_repository_button": False,
-        "use_issues_button": False,
-        "use_edit_page_button": False,
-    },
+    "launch_buttons": {"colab_url": ""},
+    "html": {f"use_{x}_button": False for x in ("repository", "issues", "edit_page")},
 }
 _MATHML = {"mathml": "book/_extensions/"}
 FORMATS = {

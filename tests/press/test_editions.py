@@ -35,7 +35,7 @@ def text_of(notebook):
 def test_student_has_every_exercise_to_fill_in_and_no_solution(path):
     whole = json.loads(path.read_text(encoding="utf-8"))
     before = json.dumps(whole)
-    for_students = editions.student(whole)
+    for_students = editions.edition(whole)
     assert json.dumps(whole) == before
     labels = re.findall(r"\{exercise\}\n:label: ex-(\S+)", text_of(whole))
     cells = cells_of(for_students, "exercise")
@@ -55,7 +55,7 @@ def test_student_has_every_exercise_to_fill_in_and_no_solution(path):
 
 @each_notebook
 def test_exercise_waits_for_an_answer_and_its_solution_asks_the_same_check(path):
-    whole = editions.checked(json.loads(path.read_text(encoding="utf-8")))
+    whole = editions.edition(json.loads(path.read_text(encoding="utf-8")), solved=True)
     pairs = list(
         zip(cells_of(whole, "exercise"), cells_of(whole, "solution"), strict=True)
     )
