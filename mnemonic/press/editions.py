@@ -27,22 +27,22 @@ Example:
     ... ```
     ... ````
     ... '''
-    >>> cell = {"cell_type": "markdown", "id": "x", "metadata": {}, "source": [text]}
-    >>> [c["source"][-1] for c in edition({"cells": [cell]})["cells"]]
-    ['````\n', 'answer = ...']
+    >>> whole = v4.new_notebook(cells=[v4.new_markdown_cell(text)])
+    >>> edition(whole).cells[1].source
+    'answer = ...'
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 from filelock import FileLock
+from nbformat import NotebookNode, v4
 
 from mnemonic.press import publish
 
@@ -62,21 +62,20 @@ CHANGES = {
 }
 
 
-def edition(notebook: dict, *, solved: bool = False) -> dict:
+def edition(notebook: NotebookNode, *, solved: bool = False) -> NotebookNode:
     """Take the solutions out of a notebook and make cells of its exercises.
 
     Args:
-        notebook: As read from its JSON, clean or executed.
+        notebook: Clean or executed.
         solved: Whether a cell with its solution follows each exercise.
 
     Returns:
         Another notebook; the one given stays as it is. Its new cells are tagged
         ``exercise`` and ``solution``.
     """
-    notebook = copy.deepcopy(notebook)
     cells = []
     for cell in notebook["cells"]:
-        text = "".join(cell["source"])
+        text = cell["source"]
         if cell["cell_type"] != "markdown" or "{exercise}" not in text:
             cells.append(cell)
             continue
@@ -85,31 +84,19 @@ def edition(notebook: dict, *, solved: bool = False) -> dict:
         for found in EXERCISE.finditer(text):
             label = found["label"]
             prose = text[end : found.start()] + found["before"] + "\n" + found["after"]
-            cells.append({**cell, "id": f"{label}-text", "source": _lines(prose)})
-            cells.append(_code(label, found["code"], "exercise"))
+            cells.append(v4.new_markdown_cell(prose, id=f"{label}-text"))
+            # an exercise that is not done yet does not stop "run all cells"
+            cells.append(_code(label, found["code"], "exercise", "raises-exception"))
             if solved:
                 cells.append(_code(label, solutions[label], "solution"))
             end = found.end()
-        cells.append({**cell, "source": _lines(text[end:].lstrip("\n"))})
-    notebook["cells"] = [c for c in cells if c["source"] or c["cell_type"] == "code"]
-    return notebook
+        if rest := text[end:].lstrip("\n"):
+            cells.append({**cell, "source": rest})
+    return nbformat.from_dict({**notebook, "cells": cells})  # a copy of all
 
 
-def _code(label: str, code: str, kind: str) -> dict:
-    # an exercise that is not done yet does not stop "run all cells"
-    tags = [kind, "raises-exception"] if kind == "exercise" else [kind]
-    return {
-        "cell_type": "code",
-        "id": f"{label}-{kind}",
-        "metadata": {"tags": tags},
-        "execution_count": None,
-        "outputs": [],
-        "source": _lines(code),
-    }
-
-
-def _lines(text: str) -> list[str]:
-    return text.splitlines(keepends=True)
+def _code(label: str, code: str, *tags: str) -> NotebookNode:
+    return v4.new_code_cell(code, id=f"{label}-{tags[0]}", metadata={"tags": [*tags]})
 
 
 def write(root: Path, build: Path, profile: str) -> Path:
@@ -129,9 +116,7 @@ def write(root: Path, build: Path, profile: str) -> Path:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         for path in sorted((parent / name).glob("[!.]*.ipynb")):
-            notebook = edition(json.loads(path.read_text(encoding="utf-8")))
-            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            (place / path.name).write_text(text, encoding="utf-8")
+            nbformat.write(edition(nbformat.read(path, 4)), place / path.name)
     shutil.make_archive(str(folder / "notebooks"), "zip", folder, "notebooks")
     return folder
 
@@ -167,12 +152,10 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
         What went wrong, a line each: a cell before an exercise that fails, an exercise
         that does not wait for the student, a solution that does not pass its check.
     """
-    import nbformat
     from nbclient import NotebookClient
 
     os.environ["TQDM_DISABLE"] = "1"
-    cells = edition(json.loads(notebook.read_text(encoding="utf-8")), solved=True)
-    whole = nbformat.reads(json.dumps(cells), as_version=4)
+    whole = edition(nbformat.read(notebook, 4), solved=True)
     for cell in whole.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = f"profile = {profile!r}"

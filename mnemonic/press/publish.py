@@ -91,15 +91,14 @@ def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
         ValueError: If no notebook is named so.
     """
     every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
-    if not every:
-        raise ValueError(
-            f"in {root / 'notebooks'} there are none; name the repository with --root"
-        )
     named = [n for n in every if n.name.startswith(tuple(only or [""]))]
     if not named:
+        there = (
+            ", ".join(n.stem for n in every) or "none; name the repository with --root"
+        )
         raise ValueError(
             f"no notebook in {root / 'notebooks'} begins with {' or '.join(only)}; "
-            f"there are {', '.join(n.stem for n in every)}"
+            f"there are {there}"
         )
     return named
 

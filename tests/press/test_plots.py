@@ -70,6 +70,7 @@ DRAWN = {
         METHODS, "E_F", ax, ["b", "a"], color=plots.FORGET
     ),
     "heat": lambda ax: plots.heat(pd.DataFrame([[1.0, 2.0]]), ax, label="score (%)"),
+    "picture": lambda ax: plots.picture(torch.rand(3, 2, 2), ax),
     "weight_map": lambda ax: plots.weight_map(torch.ones(2, 2), ax, title="t"),
 }  # fmt: skip
 
@@ -117,7 +118,7 @@ def test_every_public_function_is_tried_here():
         for name, f in vars(plots).items()
         if getattr(f, "__module__", "") == plots.__name__ and not name.startswith("_")
     }
-    assert public == {*DRAWN, "image_grid", "style"}
+    assert public == {*DRAWN, "image_grid"}
 
 
 def test_style_forgets_what_was_set_before_and_keeps_a_white_ground():

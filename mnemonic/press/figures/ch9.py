@@ -1,4 +1,4 @@
-"""Figures of chapter 7, on the other ways to forget."""
+"""Figures of chapter 9, on the other ways to forget."""
 
 from __future__ import annotations
 
