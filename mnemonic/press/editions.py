@@ -84,7 +84,7 @@ def edition(notebook: NotebookNode, *, solved: bool = False) -> NotebookNode:
         for found in EXERCISE.finditer(text):
             label = found["label"]
             prose = text[end : found.start()] + found["before"] + "\n" + found["after"]
-            cells.append(v4.new_markdown_cell(prose, id=f"{label}-text"))
+            cells.append({**cell, "id": f"{label}-text", "source": prose})
             # an exercise that is not done yet does not stop "run all cells"
             cells.append(_code(label, found["code"], "exercise", "raises-exception"))
             if solved:

@@ -21,6 +21,7 @@ _NO_BUTTONS = {
     "launch_buttons": {"colab_url": ""},
     "html": {f"use_{x}_button": False for x in ("repository", "issues", "edit_page")},
 }
+_NOTES = "revealjs/plugin/notes/notes.js"
 _MATHML = {"mathml": "book/_extensions/"}
 FORMATS = {
     "html": {},
@@ -56,10 +57,8 @@ FORMATS = {
                 "revealjs_style_theme": "white",
                 "revealjs_static_path": ["book/_static"],
                 "revealjs_css_files": ["slides.css"],
-                "revealjs_script_files": ["revealjs/plugin/notes/notes.js"],
-                "revealjs_script_plugins": [
-                    {"src": "revealjs/plugin/notes/notes.js", "name": "RevealNotes"}
-                ],
+                "revealjs_script_files": [_NOTES],
+                "revealjs_script_plugins": [{"src": _NOTES, "name": "RevealNotes"}],
                 "revealjs_script_conf": {
                     "hash": True,
                     "slideNumber": True,

@@ -47,11 +47,8 @@ def image_grid(
         The figure.
     """
     rows = -(-len(images) // columns)
-    size = WIDTH / columns
-    title_room = 0.24 if titles is not None else 0.05
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, rows * (size + title_room)), squeeze=False
-    )
+    height = rows * (WIDTH / columns + (0.05 if titles is None else 0.24))
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
     for i, ax in enumerate(axes.flat):
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
@@ -205,8 +202,8 @@ def layer_steps(layers: pd.DataFrame, ax: Axes) -> None:
     ax.hlines(where, layers["median_step"], layers["largest_step"], color="#BBBBBB")
     ax.plot(layers["median_step"], where, "o", color=NEUTRAL, label="median step")
     ax.plot(layers["largest_step"], where, "D", color="black", label="largest step")
-    ax.set(xscale="log", xlabel="step of a weight, absolute", yticks=where)
-    ax.set_yticklabels(layers["layer"])
+    ax.set_yticks(where, layers["layer"])
+    ax.set(xscale="log", xlabel="step of a weight, absolute")
     ax.set_ylim(-0.6, len(layers) - 0.4)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2)
 

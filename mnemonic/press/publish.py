@@ -137,8 +137,7 @@ def render(
         shutil.rmtree(aside, ignore_errors=True)
         command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
         command += ["-W", "-n", "--keep-going", "--path-output", aside]
-        changes = FORMATS[builder] if changes is None else changes
-        command += write_config(root, aside / "config", changes)
+        command += write_config(root, aside / "config", changes or FORMATS[builder])
         known = builder in SPHINX_ITSELF_KNOWS
         custom = [] if known else ["custom", "--custom-builder"]
         command += ["--builder", *custom, builder]

@@ -29,7 +29,6 @@ def style() -> None:
             "figure.figsize": (WIDTH, 3.4),
             "figure.facecolor": "white",
             "figure.constrained_layout.use": True,
-            "figure.dpi": 100,
             "savefig.dpi": 200,  # twice the pixels, for dense screens
             "font.size": 11,
             "axes.titlesize": 11,

@@ -93,17 +93,16 @@ def judged(runs: pd.DataFrame, means: pd.DataFrame) -> Figure:
     Returns:
         Four panels.
     """
-    names = list(means["network"])
-    places = [-i for i in range(len(names))]
-    where = runs["network"].map(dict(zip(names, places, strict=True)))
+    place = {name: -i for i, name in enumerate(means["network"])}
+    where = runs["network"].map(place)
     fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 2.7), sharey=True)
     heads = {"E_F": "$E_F$", "probe": "probe", "back": "back", "A_R then": "$A_R$ then"}
     for ax, (column, label) in zip(axes, heads.items(), strict=True):
         color = plots.REMAINING if column == "A_R then" else plots.FORGET
         ax.plot(runs[column], where, "o", color=color, alpha=0.6)
-        ax.plot(means[column], places, "|", color="black", ms=16)
+        ax.plot(means[column], means["network"].map(place), "|", color="black", ms=16)
         ax.set(xlabel=f"{label} (%)", xlim=(-8, 108), xticks=(0, 50, 100))
-    axes[0].set_yticks(places, names)
+    axes[0].set_yticks(list(place.values()), list(place))
     return fig
 
 
