@@ -11,6 +11,7 @@ import re
 from html import escape
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from mnemonic.press import house
@@ -118,6 +119,7 @@ def drawing():
 
 class House(SphinxDirective):
     has_content = True
+    option_spec = {"name": directives.unchanged}  # noqa: RUF012, as in docutils
 
     def run(self):
         for path in house.PACKAGE.rglob("*.py"):  # a page to make anew when one changes
@@ -127,6 +129,7 @@ class House(SphinxDirective):
         )
         figure = nodes.figure("", nodes.raw("", drawing(), format="html"))
         figure += nodes.caption("", "", *caption)
+        self.add_name(figure)
         return [figure, *messages]
 
 
