@@ -103,14 +103,7 @@ def class_bars(
 
 
 def sweep(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    ax: Axes,
-    *,
-    color: str,
-    label: str | None = None,
-    log_x: bool = False,
+    frame: pd.DataFrame, x: str, y: str, ax: Axes, *, color: str, label: str = ""
 ) -> None:
     """A line through the means, a dot for every run, a band of one deviation.
 
@@ -121,15 +114,12 @@ def sweep(
         ax: Where to draw.
         color: Of line, dots and band.
         label: For the legend.
-        log_x: Logarithmic horizontal axis.
     """
     groups = frame.groupby(x)[y]
     mean, sd = groups.mean(), groups.std().fillna(0)
     ax.plot(mean.index, mean, color=color, label=label)
     ax.fill_between(mean.index, mean - sd, mean + sd, color=color, alpha=0.18, lw=0)
     ax.plot(frame[x], frame[y], "o", color=color, markersize=4, alpha=0.75)
-    if log_x:
-        ax.set_xscale("log")
 
 
 def by_method(
@@ -140,7 +130,6 @@ def by_method(
     *,
     color: str,
     band: str | None = None,
-    label: str | None = None,
 ) -> None:
     """One line a method: a dot for every run, a bar at their mean.
 
@@ -151,7 +140,6 @@ def by_method(
         methods: In the order to show.
         color: Of the dots.
         band: Method whose range, mean ± one deviation, is drawn behind all.
-        label: Of the dots, for the legend.
     """
     where = {name: -i for i, name in enumerate(methods)}
     rows = frame[frame["method"].isin(where)]
@@ -160,7 +148,7 @@ def by_method(
         mean, sd = values.mean(), values.std() if len(values) > 1 else 0.0
         ax.axvspan(mean - sd, mean + sd, color=NEUTRAL, alpha=0.2, lw=0)
     places = rows["method"].map(where)
-    ax.plot(rows[column], places, "o", color=color, ms=4, alpha=0.6, label=label)
+    ax.plot(rows[column], places, "o", color=color, ms=4, alpha=0.6)
     means = rows.groupby("method")[column].mean()
     ax.plot(means, means.index.map(where), "|", color="black", ms=9)
     titles = rows.groupby("method")["title"].first().reindex(methods)
@@ -224,22 +212,18 @@ def heat(table: pd.DataFrame, ax: Axes, *, label: str, fmt: str = ".0f") -> None
     ax.tick_params(length=0, rotation=0)
 
 
-def weight_map(
-    values: Tensor, ax: Axes, *, title: str, decades: float = 4.0, color: str = "magma"
-) -> None:
-    """A map of positive values, such as a Fisher, on a logarithmic colour scale.
+def weight_map(values: Tensor, ax: Axes, *, title: str) -> None:
+    """A map of positive values, such as a Fisher; its colours span four decades.
 
     Args:
         values: Shape ``[H, W]``.
         ax: Where to draw.
         title: Of the panel.
-        decades: Orders of magnitude below the largest value that are told apart.
-        color: Name of a colour map.
     """
     array = values.cpu().numpy()
     top = max(float(array.max()), 1e-30)  # an all-zero map is drawn as such
-    norm = LogNorm(top / 10**decades, top, clip=True)
-    shown = ax.imshow(array, cmap=color, norm=norm, interpolation="nearest")
+    norm = LogNorm(top / 1e4, top, clip=True)
+    shown = ax.imshow(array, cmap="magma", norm=norm, interpolation="nearest")
     ax.set(xticks=[], yticks=[], title=title)
     ax.grid(False)
     ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.04)

@@ -27,14 +27,14 @@ def strengths(panels: Sequence[tuple[pd.DataFrame, str, str, float | None]]) -> 
     """
     fig, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.1), sharey=True)
     for ax, (frame, name, label, paper) in zip(axes, panels, strict=True):
-        by_seed = frame.groupby([name, "seed"])[["A_R", "E_F"]].mean().reset_index()
+        means = frame.groupby([name, "seed"])[["A_R", "E_F"]].mean().reset_index()
         for column in ("A_R", "E_F"):
-            look = {"color": COLORS[column], "label": f"${column}$", "log_x": True}
-            plots.sweep(by_seed, name, column, ax, **look)
+            color = COLORS[column]
+            plots.sweep(means, name, column, ax, color=color, label=f"${column}$")
         if paper is not None:
             ax.axvline(paper, color=plots.PAPER, ls="--", lw=1.5)
         ax.axhline(frame["before"].mean(), color="black", ls=":", lw=1)
-        ax.set(xlabel=label, ylim=(-3, 103))
+        ax.set(xscale="log", xlabel=label, ylim=(-3, 103))
         ax.set_xticks(sorted(frame[name].unique())[1::2], minor=False)
         ax.minorticks_off()
     axes[0].set_ylabel("percent, on test images")
