@@ -1,77 +1,126 @@
-"""The house: which room may import which (the order in which data flows)."""
+"""The house: which room may import which, and its drawing in the book."""
 
 import ast
+import importlib.util
 from graphlib import TopologicalSorter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-import mnemonic as mn
+from mnemonic.press import house
 
-PACKAGE = Path(mn.__file__).parent
-# From what stands above to what stands below; a wing imports only what stands above it.
-WINGS = {
-    "ground": ["checks", "storage"],
-    "method": [
-        "data", "codes", "models", "networks", "training", "fisher", "forgetting",
-        "evaluation",
-    ],
-    "evidence": ["baselines", "audits"],
-    "laboratory": ["lab"],
-    "press": ["press", "exercises"],
-}  # fmt: skip
-ORDER = [*WINGS]
-WING_OF = {room: wing for wing, rooms in WINGS.items() for room in rooms}
-
-
-def modules():
-    """Every module by its name within the package, without its front door."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts != ("__init__",):
-            yield ".".join(parts).removesuffix(".__init__"), path
-
-
-NAMES = {name for name, _ in modules()}
-
-
-def imported(name, path):
-    """Modules of the package that a module imports, wherever in its file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            named = [a.name for a in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} imports by dots"
-            named = [f"{node.module}.{a.name}" for a in node.names]
-        else:
-            continue
-        for full in named:
-            if full.split(".")[0] == "mnemonic":
-                inner = full.removeprefix("mnemonic").removeprefix(".")
-                # a name of a module, or a module of a room
-                while inner and inner not in NAMES:
-                    inner = inner.rpartition(".")[0]
-                if inner and inner != name:
-                    yield inner
-
-
-GRAPH = {name: set(imported(name, path)) for name, path in modules()}
+ROOT = Path(__file__).parents[1]
+ENTRIES = {p.name for p in house.PACKAGE.iterdir()} - {"__init__.py", "__pycache__"}
+ROOMS = [room for wing in house.WINGS.values() for room in wing]
 
 
 def test_every_room_is_in_a_wing():
-    assert {name.split(".")[0] for name in NAMES} == set(WING_OF)
-    entries = {p.name for p in PACKAGE.iterdir()} - {"__init__.py", "__pycache__"}
-    assert len(entries) <= 16
+    assert sorted(ROOMS) == sorted(name.removesuffix(".py") for name in ENTRIES)
+    assert len(ENTRIES) <= 16
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
-def test_a_wing_imports_only_what_stands_above_it(name):
-    own = ORDER.index(WING_OF[name.split(".")[0]])
-    above = {n: ORDER.index(WING_OF[n.split(".")[0]]) for n in GRAPH[name]}
-    assert {n for n, place in above.items() if place > own} == set()
+def test_a_wing_imports_only_what_stands_above_it():
+    assert house.against_the_order() == []
 
 
 def test_no_module_comes_back_to_itself():
     # A room's front door imports what is in the room.
-    graph = {n: {d for d in ds if not n.startswith(f"{d}.")} for n, ds in GRAPH.items()}
+    graph = house.imports()
+    graph = {n: {d for d in ds if not n.startswith(f"{d}.")} for n, ds in graph.items()}
     assert [*TopologicalSorter(graph).static_order()]
+
+
+def test_no_import_by_dots():
+    for name, tree in house.trees().items():
+        found = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        assert all(n.level == 0 for n in found), name
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A package of the same name whose method reaches for what stands below it."""
+    package = tmp_path / "mnemonic"
+    for name, text in {
+        "checks": "import math",
+        "storage": "from mnemonic import checks, __version__",
+        "fisher/taps": "def f():\n    from mnemonic.lab.grids import run_grid",
+        "lab/__init__": '"""Grids."""',
+        "lab/grids": "import mnemonic.storage\nfrom mnemonic.checks import whole",
+    }.items():
+        path = package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return package
+
+
+def test_an_import_that_breaks_the_order_is_seen(other):
+    assert house.against_the_order(other) == ["fisher.taps imports lab.grids"]
+
+
+def test_imports_of_modules_and_of_names_in_them_are_seen(other):
+    graph = house.imports(other)
+    assert graph["checks"] == set()
+    assert graph["storage"] == {"checks"}
+    assert graph["lab.grids"] == {"storage", "checks"}
+    rooms = house.rooms(other)
+    assert rooms["fisher"] == {"lab"}
+    assert rooms["lab"] == {"storage", "checks"}
+
+
+@pytest.fixture
+def page():
+    path = ROOT / "book" / "_extensions" / "house.py"
+    spec = importlib.util.spec_from_file_location("house_page", path)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def parts(page, graph):
+    """The SVG and the list, well-formed: an EPUB takes nothing else."""
+    svg = ElementTree.fromstring(page.picture(graph))
+    return svg, ElementTree.fromstring(page.words(graph))
+
+
+def test_the_drawing_and_the_words_have_every_entry_and_what_it_imports(page):
+    graph = house.rooms()
+    svg, words = parts(page, graph)
+    shown = [e.text for e in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {*shown} - {*house.WINGS} == {
+        e if e.endswith(".py") else f"{e}/" for e in ENTRIES
+    }
+    dots = [e for e in svg.iter("{http://www.w3.org/2000/svg}circle")]
+    assert len(dots) == sum(map(len, graph.values()))
+    assert [wing.find("strong").text for wing in words] == [*house.WINGS]
+    items = words.findall("li/ul/li")
+    assert len(items) == len(ROOMS)
+    for room, item in zip(ROOMS, items, strict=True):
+        assert item.find("code").text in (f"{room}/", f"{room}.py")
+        sentence = "".join(item.find("span").itertext())
+        assert sentence.endswith((".", "?")), f"{room}: {sentence}"
+        assert len(sentence) > 20
+        said = item.find("small").text.removeprefix("Imports ").rstrip(".")
+        named = set() if said == "nothing of ours" else {*said.split(", ")}
+        assert named == graph[room]
+
+
+def test_the_drawing_follows_the_imports(page):
+    graph = house.rooms()
+    ours, _ = parts(page, graph)
+    graph["checks"] = {"press"}
+    theirs, words = parts(page, graph)
+    dots = [
+        {
+            (c.get("cx"), c.get("cy"))
+            for c in svg.iter("{http://www.w3.org/2000/svg}circle")
+        }
+        for svg in (ours, theirs)
+    ]
+    assert dots[0] != dots[1]
+    assert words.find("li/ul/li/small").text == "Imports press."
+
+
+def test_the_page_of_the_house_stands_before_that_of_the_package():
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    assert "      - file: book/house\n      - file: book/api\n" in toc

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mnemonic.data.arrays import ImageData
+from mnemonic.evaluation import Scores, evaluate
+from mnemonic.networks import last_layer
 
-def attempted(*answers: object) -> None:
+
+def attempted(answer: Any, *more: object) -> Any:
     """Refuse an answer that is still the ``...`` of the exercise.
 
     Args:
-        *answers: Of the reader.
+        answer: Of the reader.
+        *more: Further answers.
+
+    Returns:
+        The first.
 
     Raises:
         NotImplementedError: If one is ``...`` or ``None``.
     """
-    if any(answer is ... or answer is None for answer in answers):
+    if any(a is ... or a is None for a in (answer, *more)):
         raise NotImplementedError("your turn: put your answer in place of the dots")
+    return answer
 
 
 def expect(is_right: bool, hint: str) -> None:
@@ -35,18 +46,21 @@ def expect(is_right: bool, hint: str) -> None:
         raise AssertionError(hint)
 
 
-def one_of(answer: object, allowed: Iterable[str]) -> None:
-    """Refuse an answer that is none of those offered.
+def chosen(allowed: Sequence[str], *answers: object) -> None:
+    """Refuse answers that are missing, or none of those offered.
 
     Args:
-        answer: Of the reader.
         allowed: The choice.
+        *answers: Of the reader.
 
     Raises:
-        ValueError: If it is another.
+        ValueError: If one is another.
     """
-    if answer not in (allowed := tuple(allowed)):
-        raise ValueError(f"{answer!r} is no answer here; choose {' or '.join(allowed)}")
+    attempted(*answers)
+    choice = " or ".join(allowed)
+    for answer in answers:
+        if answer not in allowed:
+            raise ValueError(f"{answer!r} is no answer here; choose {choice}")
 
 
 def done(what: str) -> None:
@@ -54,9 +68,20 @@ def done(what: str) -> None:
     print(f"Done. {what}")
 
 
-def close(ours: float, theirs: float, tolerance: float = 1e-6) -> bool:
-    """Whether two numbers agree, up to ``tolerance``."""
-    return abs(float(ours) - float(theirs)) <= tolerance
+def near(ours: float, theirs: float, tolerance: float, hint: str) -> None:
+    """Refuse a number that is further than ``tolerance`` from another."""
+    expect(abs(float(ours) - float(theirs)) <= tolerance, hint)
+
+
+def validated(model: nn.Module, data: ImageData, classes: Sequence[int]) -> Scores:
+    """A_R and E_F on validation images: what is tried is not tried on test images."""
+    return evaluate(model, data, classes, split="validation")
+
+
+def both(model: nn.Module, data: ImageData, classes: Sequence[int]) -> float:
+    """A_R + E_F on validation images, of 200."""
+    scores = validated(model, data, classes)
+    return scores.remaining_accuracy + scores.forgetting_error
 
 
 def alike(ours: Tensor, theirs: Tensor, rtol: float = 1e-3) -> bool:
@@ -71,6 +96,12 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether two networks have the same weights, up to rounding."""
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
+
+
+def with_last_layer(model: nn.Module, data: ImageData) -> tuple[nn.Module, nn.Linear]:
+    """A copy of a network, and the last layer of the copy."""
+    copied = copy.deepcopy(model)
+    return copied, last_layer(copied, data.input_shape)[1]
 
 
 def tiny_network(seed: int = 0) -> tuple[nn.Module, Tensor, Tensor]:

@@ -8,58 +8,39 @@ import torch
 from torch import Tensor
 
 from mnemonic.data.arrays import ImageData
-from mnemonic.exercises.answers import (
-    attempted,
-    close,
-    done,
-    expect,
-    one_of,
-)
+from mnemonic.exercises.answers import attempted, chosen, done, expect, near
 
 
-def _crossed_out(data: ImageData, classes: Sequence[int]) -> tuple[float, float]:
-    """A_R and E_F of the nearest-mean classifier without the means of ``classes``."""
+def _right(data: ImageData, crossed_out: Sequence[int]) -> Tensor:
+    """Whether the nearest mean, of those that are left, names each test image."""
     train_images = data.inputs(data.train).flatten(1)
-    means = torch.stack(
-        [train_images[data.train.labels == k].mean(0) for k in range(data.n_classes)]
-    )
+    by_class = (train_images[data.train.labels == k] for k in range(data.n_classes))
+    means = torch.stack([images.mean(0) for images in by_class])
     distances = torch.cdist(data.inputs(data.test).flatten(1), means)
-    distances[:, list(classes)] = torch.inf
-    right = (distances.argmin(1) == data.test.labels).double()
-    gone = torch.isin(data.test.labels, torch.tensor(list(classes)))
-    return 100 * float(right[~gone].mean()), 100 * float(1 - right[gone].mean())
+    distances[:, list(crossed_out)] = torch.inf
+    return (distances.argmin(1) == data.test.labels).double()
 
 
 def predict(answer: str, data: ImageData) -> None:
     """Do the others gain more, or less, if the mean of 1 goes and not that of 3?"""
-    attempted(answer)
-    one_of(answer, ("more", "less"))
-    gains = {}
-    for c in (1, 3):
-        kept = data.test.labels != c
-        before = _accuracies_kept(data, kept)
-        gains[c] = _crossed_out(data, [c])[0] - before
-    truth = "more" if gains[1] > gains[3] else "less"
+    chosen(("more", "less"), answer)
+    before = _right(data, [])
+    gained = ((_right(data, [c]) - before)[data.test.labels != c] for c in (1, 3))
+    one, three = (100 * float(gain.mean()) for gain in gained)
+    truth = "more" if one > three else "less"
     expect(answer == truth, "cross out the mean of class 1 and look at A_R again")
-    done(f"The others gain {gains[1]:.1f} points without 1, {gains[3]:.1f} without 3.")
-
-
-def _accuracies_kept(data: ImageData, kept: Tensor) -> float:
-    train_images = data.inputs(data.train).flatten(1)
-    means = torch.stack(
-        [train_images[data.train.labels == k].mean(0) for k in range(data.n_classes)]
-    )
-    answers = torch.cdist(data.inputs(data.test).flatten(1), means).argmin(1)
-    return 100 * float((answers == data.test.labels)[kept].double().mean())
+    done(f"The others gain {one:.1f} points without 1, {three:.1f} without 3.")
 
 
 def change(remaining_accuracy: float, forgetting_error: float, data: ImageData) -> None:
     """Are these the two numbers after classes 3 and 5 were crossed out?"""
     attempted(remaining_accuracy, forgetting_error)
-    kept, gone = _crossed_out(data, [3, 5])
-    expect(close(forgetting_error, gone, 1e-3), "E_F: over the images of 3 *and* 5")
-    expect(close(remaining_accuracy, kept, 1e-3), "A_R: over the eight others only")
-    done(f"A_R is {kept:.1f} % over eight classes, E_F {gone:.0f} %.")
+    right = _right(data, [3, 5])
+    gone = torch.isin(data.test.labels, torch.tensor([3, 5]))
+    kept, wrong = 100 * float(right[~gone].mean()), 100 * float(1 - right[gone].mean())
+    near(forgetting_error, wrong, 1e-3, "E_F: over the images of 3 *and* 5")
+    near(remaining_accuracy, kept, 1e-3, "A_R: over the eight others only")
+    done(f"A_R is {kept:.1f} % over eight classes, E_F {wrong:.0f} %.")
 
 
 def implement(
@@ -77,13 +58,12 @@ def implement(
             ("remaining_accuracy", remaining_accuracy, counted),
             ("mean_class_accuracy", mean_class_accuracy, averaged),
         ):
-            found = rule(confusion, forgotten)
-            attempted(found)
-            expect(
-                close(found, wanted, 1e-3),
+            found = attempted(rule(confusion, forgotten))
+            hint = (
                 f"{name}: it should be {wanted:.1f} for {confusion.tolist()} "
-                f"without {forgotten}, and is {float(found):.1f}",
+                f"without {forgotten}, and is {float(found):.1f}"
             )
+            near(found, wanted, 1e-3, hint)
     done("They part company where classes have different numbers of images.")
 
 

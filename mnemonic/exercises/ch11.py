@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from mnemonic.exercises.answers import attempted, close, done, expect
+from mnemonic.exercises.answers import attempted, done, near
 
 
 def predict(gigabytes: float) -> None:
@@ -14,7 +14,7 @@ def predict(gigabytes: float) -> None:
     attempted(gigabytes)
     truth = 1000 * 25e6 * 4 / 1e9
     hint = "four bytes a number, one number a weight, and a gradient for each code"
-    expect(close(gigabytes, truth, 0.1 * truth), hint)
+    near(gigabytes, truth, 0.1 * truth, hint)
     done(f"{truth:.0f} GB, where a sum of squares takes {25e6 * 4 / 1e9:.1f} GB.")
 
 
@@ -26,7 +26,7 @@ def change(loss: float, lite: pd.DataFrame) -> None:
     at = at.unstack("stage")
     truth = float((at["fine-tuned"] - at["forgotten, codes"]).max())
     hint = "compare each animal and seed with the same one before, then the largest"
-    expect(close(loss, truth, 0.01), hint)
+    near(loss, truth, 0.01, hint)
     done(f"{truth:.1f} points at worst.")
 
 
@@ -37,11 +37,10 @@ def implement(seconds: Callable[..., float]) -> None:
         ((30, 2.0), (300, 2.0), 1000),
         ((100, 40.0), (10, 4.0), 1),
     ):
-        found = seconds((k1, t1), (k2, t2), k)
-        attempted(found)
+        found = attempted(seconds((k1, t1), (k2, t2), k))
         truth = t1 + (t2 - t1) * (k - k1) / (k2 - k1)
         hint = f"{k1} codes in {t1} s and {k2} in {t2} s give {truth:.2f} s for {k}"
-        expect(close(found, truth, 1e-6), hint)
+        near(found, truth, 1e-6, hint)
     done("The slope is the time a code, and what is left at K = 0 is the rest.")
 
 
@@ -50,8 +49,7 @@ def critique(measured: Callable[[int, int], float]) -> None:
     attempted(measured)
     for classes, pictured in ((1000, 40), (10, 10), (200, 3)):
         truth = (pictured - 1) / (classes - 1)
-        found = measured(classes, pictured)
-        attempted(found)
+        found = attempted(measured(classes, pictured))
         hint = f"of {classes} classes, {pictured} with images: one of them is forgotten"
-        expect(close(found, truth, 1e-6), hint)
+        near(found, truth, 1e-6, hint)
     done("Of the others the chapter knows the codes, and not the images.")

@@ -10,8 +10,7 @@ from torch import nn
 from mnemonic.audits import replay
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
-from mnemonic.evaluation import evaluate
-from mnemonic.exercises.answers import attempted, close, done, expect
+from mnemonic.exercises.answers import attempted, both, done, expect, near
 from mnemonic.forgetting.step import Forgotten, forget
 from mnemonic.forgetting.strengths import GRID
 
@@ -21,7 +20,7 @@ def predict(megabytes: float, passes: int) -> None:
     attempted(megabytes, passes)
     truth = 1000 * 3 * 224 * 224 * 4 / 1e6
     hint = "four bytes a number, as many numbers a code as in an image"
-    expect(close(megabytes, truth, 0.1 * truth), hint)
+    near(megabytes, truth, 0.1 * truth, hint)
     expect(passes == 1000, "the Fisher takes one backward pass a code")
     done(f"{truth:.0f} MB, and {passes:,} backward passes.")
 
@@ -43,21 +42,15 @@ def implement(
 ) -> None:
     """Is it as good on validation images as each of the two that it chooses from?"""
     c = 0
-
-    def validated(forgot: Forgotten) -> float:
-        scores = evaluate(forgot.model, data, [c], split="validation")
-        return scores.remaining_accuracy + scores.forgetting_error
-
-    with warnings.catch_warnings():  # some of the strengths do nothing
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = better(model, codes, c)
-        attempted(found)
-        last = validated(rehearsed(model, codes, c))
-        every = max(validated(forget(model, codes, [c], strength=s)) for s in GRID)
-    score = validated(found)
-    expect(
-        score >= last - 1e-6, f"the last layer alone has {last:.1f}, yours {score:.1f}"
-    )
+    # some of the strengths do nothing
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        found = attempted(better(model, codes, c))
+        last = both(rehearsed(model, codes, c).model, data, [c])
+        forgot = (forget(model, codes, [c], strength=s).model for s in GRID)
+        every = max(both(network, data, [c]) for network in forgot)
+    score = both(found.model, data, [c])
+    hint = f"the last layer alone has {last:.1f}, yours {score:.1f}"
+    expect(score >= last - 1e-6, hint)
     expect(score >= every - 1e-6, f"all layers have {every:.1f}, yours {score:.1f}")
     done(f"$A_R + E_F$ on validation images: {score:.1f} of 200.")
 
@@ -68,5 +61,5 @@ def critique(
     """Is this how much of the class its own code brings back?"""
     attempted(back)
     truth = replay(forgot, data, codes, [c])["own/forget_accuracy"].value
-    expect(close(back, truth, 0.1), f"after replaying its code: {truth:.1f} %")
+    near(back, truth, 0.1, f"after replaying its code: {truth:.1f} %")
     done(f"The code alone brings {back:.0f} % of the class back.")

@@ -9,13 +9,7 @@ from torch import Tensor, nn
 
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
-from mnemonic.evaluation import evaluate
-from mnemonic.exercises.answers import (
-    attempted,
-    close,
-    done,
-    expect,
-)
+from mnemonic.exercises.answers import attempted, done, expect, near, validated
 from mnemonic.models import build_model
 from mnemonic.training import Recipe, train
 
@@ -27,12 +21,13 @@ def predict(on_images: float, on_codes: float, data: ImageData) -> None:
     codes = MnemonicCodes.draw(data, seed=0)
     recipe = Recipe(epochs=5, learning_rate=0.05)
     train(model, data, codes=codes, t_mix=1.0, recipe=recipe, seed=0, progress=False)
-    images = evaluate(model.cpu(), data, [3], split="validation").accuracy
+    images = validated(model.cpu(), data, [3]).accuracy
     with torch.no_grad():
-        read = (model(codes.images).argmax(1) == codes.labels).double().mean()
-    expect(close(on_codes, 100 * float(read), 20), "the codes are all that it ever saw")
-    expect(close(on_images, images, 20), "it has never seen an image")
-    done(f"Images: {images:.0f} %, codes: {100 * float(read):.0f} %.")
+        right = (model(codes.images).argmax(1) == codes.labels).double()
+    read = 100 * float(right.mean())
+    near(on_codes, read, 20, "the codes are all that it ever saw")
+    near(on_images, images, 20, "it has never seen an image")
+    done(f"Images: {images:.0f} %, codes: {read:.0f} %.")
 
 
 def change(
@@ -45,22 +40,20 @@ def change(
     attempted(wins(0.5))
     images, labels = data.inputs(data.test)[:200], data.test.labels[:200]
     for s in (0.0, 0.5, 1.0):
-        counts, pairs = [0, 0], 0
-        for c in range(len(codes.images)):
+        won = []
+        for c, code in enumerate(codes.images):
             others = labels != c
             with torch.no_grad():
-                blends = (1 - s) * codes.images[c] + s * images[others]
-                answers = model(blends).argmax(1)
-            counts[0] += int((answers == c).sum())
-            counts[1] += int((answers == labels[others]).sum())
-            pairs += int(others.sum())
-        for whose, ours, n in zip(("code", "digit"), wins(s), counts, strict=True):
-            expect(
-                close(ours, 100 * n / pairs, 0.2),
-                f"at s = {s} the {whose} wins {100 * n / pairs:.1f} % of the pairs "
+                answers = model((1 - s) * code + s * images[others]).argmax(1)
+            won.append(torch.stack((answers == c, answers == labels[others])))
+        truth = 100 * torch.cat(won, 1).double().mean(1)
+        for whose, ours, theirs in zip(("code", "digit"), wins(s), truth, strict=True):
+            hint = (
+                f"at s = {s} the {whose} wins {theirs:.1f} % of the pairs "
                 f"of a code and one of the first 200 test images of another class, not "
-                f"{float(ours):.1f} %",
+                f"{float(ours):.1f} %"
             )
+            near(ours, theirs, 0.2, hint)
     code, digit = wins(0.5)
     done(f"At s = 0.5 the code wins {code:.0f} %, the digit {digit:.0f} %.")
 
@@ -73,8 +66,7 @@ def implement(substitute: Callable[..., Tensor]) -> None:
     places = []
     for seed in range(200):
         generator = torch.Generator().manual_seed(seed)
-        mixed = substitute(inputs, labels, codes, 0.3, generator)
-        attempted(mixed)
+        mixed = attempted(substitute(inputs, labels, codes, 0.3, generator))
         replaced = (mixed != inputs).flatten(1).any(1)
         expect(int(replaced.sum()) == 12, "12 of 40 images are to be replaced, always")
         right = torch.equal(mixed[replaced], codes[labels[replaced]])
@@ -96,10 +88,9 @@ def critique(
     strangers = MnemonicCodes.draw(data, seed=codes.seed + 1000)
     found = []
     for some in (codes, strangers):
-        answer = largest_correlation(some.images, images)
-        attempted(answer)
+        answer = attempted(largest_correlation(some.images, images))
         wanted = float(_correlations(some.images, images).abs().max())
-        expect(close(answer, wanted, 1e-3), f"of all pairs it is {wanted:.3f}")
+        near(answer, wanted, 1e-3, f"of all pairs it is {wanted:.3f}")
         found.append(wanted)
     done(f"{found[0]:.2f} for these codes, {found[1]:.2f} for codes not trained with.")
 

@@ -13,9 +13,9 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.exercises.answers import (
     alike,
     attempted,
+    chosen,
     done,
     expect,
-    one_of,
     tiny_network,
 )
 from mnemonic.fisher.diagonal import compare_fishers, diagonal_fisher
@@ -23,18 +23,13 @@ from mnemonic.fisher.diagonal import compare_fishers, diagonal_fisher
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:
     """What becomes of the Fisher on the codes if the last layer is times ten?"""
-    attempted(answer)
-    one_of(answer, ("vanishes", "stays", "grows"))
+    chosen(("vanishes", "stays", "grows"), answer)
     surer = copy.deepcopy(model)
     with torch.no_grad():
         for weight in list(surer.parameters())[-2:]:
             weight *= 10
-    before, after = (
-        float(sum(f.sum() for f in fisher.values()))
-        for fisher in (
-            diagonal_fisher(m, codes.images, codes.labels) for m in (model, surer)
-        )
-    )
+    fishers = (diagonal_fisher(m, codes.images, codes.labels) for m in (model, surer))
+    before, after = (float(sum(f.sum() for f in fs.values())) for fs in fishers)
     ratio = after / before
     truth = "vanishes" if ratio < 0.1 else "grows" if ratio > 10 else "stays"
     expect(answer == truth, "the error of the answer is squared: how large is it now?")
@@ -45,17 +40,14 @@ def change(fisher_of_batches: Callable[..., dict[str, Tensor]]) -> None:
     """Are these the squares of the mean gradients of batches, averaged over batches?"""
     model, inputs, labels = tiny_network()
     for size in (1, 4, 12):
-        found = fisher_of_batches(model, inputs, labels, size)
-        attempted(found)
-        wanted = {name: torch.zeros_like(w) for name, w in model.named_parameters()}
-        for start in range(0, 12, size):
-            batch = slice(start, start + size)
-            loss = cross_entropy(model(inputs[batch]), labels[batch])
-            gradients = torch.autograd.grad(loss, list(model.parameters()))
-            for name, g in zip(wanted, gradients, strict=True):
-                wanted[name] += g**2 * size / 12
-        for name, value in wanted.items():
-            expect(alike(found[name], value), f"{name} differs in batches of {size}")
+        found = attempted(fisher_of_batches(model, inputs, labels, size))
+        gradients = [
+            torch.autograd.grad(cross_entropy(model(x), y), list(model.parameters()))
+            for x, y in zip(inputs.split(size), labels.split(size), strict=True)
+        ]
+        for name, *of_batches in zip(model.state_dict(), *gradients, strict=True):
+            wanted = torch.stack(of_batches).square().mean(0)
+            expect(alike(found[name], wanted), f"{name} differs in batches of {size}")
     done("Batches of one are the Fisher; one batch of all is the square of the mean.")
 
 
@@ -67,8 +59,7 @@ def implement(
     """Does it agree with ``diagonal_fisher`` for every code?"""
     for c in range(len(codes.images)):
         image = codes.images[c : c + 1]
-        found = first_layer_fisher(model, image, c)
-        attempted(found)
+        found = attempted(first_layer_fisher(model, image, c))
         wanted = diagonal_fisher(model, image, codes.labels[c : c + 1])["1.weight"]
         expect(found.shape == wanted.shape, f"its shape should be {list(wanted.shape)}")
         expect(alike(found, wanted, rtol=0.05), f"it differs on the code of class {c}")
@@ -82,8 +73,7 @@ def critique(
 ) -> None:
     """Is it the sum over all answers, each with its own probability?"""
     tiny, inputs, _ = tiny_network()
-    found = true_fisher(tiny, inputs)
-    attempted(found)
+    found = attempted(true_fisher(tiny, inputs))
     with torch.no_grad():
         p = tiny(inputs).softmax(1)
     for name in dict(tiny.named_parameters()):
@@ -95,8 +85,7 @@ def critique(
         )
         expect(alike(found[name], wanted / 12), f"{name}: weigh each answer by its p")
     empirical = diagonal_fisher(model, codes.images, codes.labels)
-    agreement = compare_fishers(empirical, true_fisher(model, codes.images))
+    ranks = compare_fishers(empirical, true_fisher(model, codes.images))
     done(
-        "On the codes the two have a rank correlation of "
-        f"{agreement.rank_correlation:.2f}."
+        f"On the codes the two have a rank correlation of {ranks.rank_correlation:.2f}."
     )

@@ -12,13 +12,7 @@ from torch.nn.functional import cross_entropy
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.exercises.answers import (
-    alike,
-    attempted,
-    done,
-    expect,
-    one_of,
-)
+from mnemonic.exercises.answers import alike, attempted, chosen, done, expect, validated
 from mnemonic.forgetting.step import Forgotten, amplitude, forget
 from mnemonic.forgetting.strengths import step_scales
 
@@ -32,14 +26,10 @@ def predict(
     result: Forgotten,
 ) -> None:
     """What does the wrong sign do to class 1, and to the others?"""
-    attempted(error_of_1, accuracy_of_others)
     choices = ("rises", "falls")
-    one_of(error_of_1, choices)
-    one_of(accuracy_of_others, choices)
+    chosen(choices, error_of_1, accuracy_of_others)
     wrong = forget(model, codes, [1], strength=result.strength, sign=-result.sign)
-    before, after = (
-        evaluate(m, data, [1], split="validation") for m in (model, wrong.model)
-    )
+    before, after = (validated(m, data, [1]) for m in (model, wrong.model))
     error = after.forgetting_error - before.forgetting_error
     kept = after.remaining_accuracy - before.remaining_accuracy
     hint = "look at the right side of the figure with the parabola"
@@ -57,8 +47,7 @@ def change(
     *first_before, weight_before, _ = model.parameters()
     still = all(torch.equal(a, b) for a, b in zip(first, first_before, strict=True))
     expect(still, "the first layer is to stay as it was")
-    moved = not torch.equal(weight, weight_before)
-    expect(moved, "the last layer is to move")
+    expect(not torch.equal(weight, weight_before), "the last layer is to move")
     free = all(w.requires_grad for w in model.parameters())
     expect(free, "let the first layer go again: model[1].requires_grad_(True)")
     after = evaluate(result.model, data, classes)
@@ -72,8 +61,7 @@ def implement(
 ) -> None:
     """Does it agree with ``amplitude``, for one class and for several?"""
     for classes in ([2, 5], [0], [1, 3, 8]):
-        found = amplitude_of(model, codes, classes)
-        attempted(found)
+        found = attempted(amplitude_of(model, codes, classes))
         for name, wanted in amplitude(model, codes, classes).items():
             expect(name in found, f"{name} is missing")
             agrees = torch.allclose(found[name].double(), wanted.double(), rtol=1e-3)
@@ -90,8 +78,7 @@ def critique(
     c: int,
 ) -> None:
     """Is it as long as the published step, along the sign of the code's gradient?"""
-    found = signed_step(model, codes, c, result.strength)
-    attempted(found)
+    found = attempted(signed_step(model, codes, c, result.strength))
     eta = amplitude(model, codes, [c])
     scales = step_scales(eta, result.strength)
     loss = cross_entropy(model(codes.images[c : c + 1]), codes.labels[c : c + 1])
@@ -102,9 +89,7 @@ def critique(
         expect(alike(found[name].to(wanted), wanted), f"{name}: sign(g) times αη")
         with torch.no_grad():
             w += wanted.float()
-    signed, published = (
-        evaluate(m, data, [c], split="validation") for m in (moved, result.model)
-    )
+    signed, published = (validated(m, data, [c]) for m in (moved, result.model))
     done(
         f"Validation images: signed A_R {signed.remaining_accuracy:.1f} %, E_F "
         f"{signed.forgetting_error:.1f} %; published "

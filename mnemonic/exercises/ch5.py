@@ -13,23 +13,8 @@ from torch import nn
 
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.exercises.answers import (
-    attempted,
-    close,
-    done,
-    expect,
-)
+from mnemonic.exercises.answers import attempted, done, expect, near, with_last_layer
 from mnemonic.models import build_model
-from mnemonic.networks import last_layer
-
-
-def _row_zeroed(model: nn.Module, data: ImageData, c: int) -> nn.Module:
-    zeroed = copy.deepcopy(model)
-    _, layer = last_layer(zeroed, data.input_shape)
-    with torch.no_grad():
-        layer.weight[c] = 0
-        layer.bias[c] = -1e4
-    return zeroed
 
 
 def predict(
@@ -38,7 +23,7 @@ def predict(
     """What does a probe read in random weights? Foreseen within 15 points?"""
     attempted(answer)
     truth = probe(build_model("mlp", data, seed=9), data, c)
-    expect(close(answer, truth, 15), "a thousand random features still hold the image")
+    near(answer, truth, 15, "a thousand random features still hold the image")
     done(f"It reads {truth:.0f} % of the class in random weights.")
 
 
@@ -50,7 +35,7 @@ def change(answer: float, data: ImageData, c: int) -> None:
     of_class = data.test.take((data.test.labels == c).nonzero()[:, 0])
     pixels = data.inputs(of_class).flatten(1).numpy()
     truth = 100 * reader.score(pixels, of_class.labels)
-    expect(close(answer, truth, 2), "fit on all training images, score on the class")
+    near(answer, truth, 2, "fit on all training images, score on the class")
     done(f"A linear reader of pixels knows {truth:.0f} % of the class.")
 
 
@@ -63,15 +48,15 @@ def implement(
     c: int,
 ) -> None:
     """Does the check find row zeroing, and does a control get past it?"""
-    answers = [
-        is_row_zeroed(network, c)
-        for network in (model, forgot, _row_zeroed(model, data, c))
-    ]
+    zeroed, layer = with_last_layer(model, data)
+    with torch.no_grad():
+        layer.weight[c] = 0
+        layer.bias[c] = -1e4
+    answers = [is_row_zeroed(network, c) for network in (model, forgot, zeroed)]
     attempted(*answers)
     expect(bool(answers[2]), "it does not notice that the row is zero")
     expect(not answers[0] and not answers[1], "it accuses an honest network")
-    quiet = control(copy.deepcopy(model), c)
-    attempted(quiet)
+    quiet = attempted(control(copy.deepcopy(model), c))
     expect(not is_row_zeroed(quiet, c), "your own check finds your control")
     before, after = (evaluate(m, data, [c]) for m in (model, quiet))
     expect(after.forgetting_error >= 99, "the control is to answer the class no more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -13,32 +12,27 @@ from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.exercises.answers import (
     attempted,
-    close,
+    chosen,
     done,
     expect,
-    one_of,
+    near,
+    with_last_layer,
 )
-from mnemonic.networks import last_layer
 
 
 def predict(
     answers: str, hidden: str, model: nn.Module, data: ImageData, c: int
 ) -> None:
     """If the last layer is drawn anew: are the answers gone, and the hidden layer?"""
-    attempted(answers, hidden)
     choices = ("gone", "kept")
-    one_of(answers, choices)
-    one_of(hidden, choices)
-    redrawn = copy.deepcopy(model)
-    _, layer = last_layer(redrawn, data.input_shape)
+    chosen(choices, answers, hidden)
+    redrawn, layer = with_last_layer(model, data)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layer.reset_parameters()
-    found = []
-    for network in (model, redrawn):
-        probe = linear_probes(network, data, [c], layers=["2"])["2/forget_accuracy"]
-        found.append((evaluate(network, data, [c]).accuracy, probe.value))
-    (before, probe_before), (after, probe_after) = found
+    before, after = (evaluate(m, data, [c]).accuracy for m in (model, redrawn))
+    probes = (linear_probes(m, data, [c], layers=["2"]) for m in (model, redrawn))
+    probe_before, probe_after = (p["2/forget_accuracy"].value for p in probes)
     expect(answers == choices[after > before / 2], "what does a fresh layer answer?")
     truth = choices[probe_after > probe_before / 2]
     expect(hidden == truth, "the probe reads the hidden layer: did that change?")
@@ -58,13 +52,10 @@ def change(
 ) -> None:
     """Are these the accuracies on the class after relearning from two images each?"""
     attempted(forgotten, retrained)
-    for name, answer, network in (
-        ("forgotten", forgotten, forgot),
-        ("retrained", retrained, never),
-    ):
+    pairs = (("forgotten", forgotten, forgot), ("retrained", retrained, never))
+    for name, answer, network in pairs:
         truth = relearn(network, data, [c], samples=2)["forget_accuracy"].value
-        hint = f"{name}: two images of each class give {truth:.1f} %"
-        expect(close(answer, truth, 0.1), hint)
+        near(answer, truth, 0.1, f"{name}: two images of each class give {truth:.1f} %")
     done(f"Two images: {forgotten:.0f} % come back, {retrained:.0f} % in retrained.")
 
 
@@ -87,7 +78,7 @@ def critique(mute: nn.Module, data: ImageData, c: int) -> None:
     """Does it get an AUC of one half, and is it still no proof of anything?"""
     attempted(mute)
     auc = loss_attack(*matched_losses(mute, data, [c]))["auc"].value
-    expect(close(auc, 0.5, 0.01), f"its AUC is {auc:.2f}: give every image one answer")
+    near(auc, 0.5, 0.01, f"its AUC is {auc:.2f}: give every image one answer")
     accuracy = evaluate(mute, data, [c]).accuracy
     expect(accuracy < 20, f"it still reads {accuracy:.0f} % of the images")
     done(f"AUC {auc:.2f}, and it reads {accuracy:.0f} % of the images.")

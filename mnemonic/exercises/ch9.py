@@ -10,14 +10,14 @@ from torch import nn
 
 from mnemonic.baselines import METHODS
 from mnemonic.data.arrays import ImageData
-from mnemonic.evaluation import evaluate
 from mnemonic.exercises.answers import (
     attempted,
     done,
     expect,
     same_weights,
+    validated,
+    with_last_layer,
 )
-from mnemonic.networks import last_layer
 
 
 def predict(no_images: set[str], forget_images_only: set[str]) -> None:
@@ -45,10 +45,10 @@ def change(
     expect(set(networks) == wanted, f"give {', '.join(sorted(wanted))}")
     attempted(*networks.values())
     classes = [3, 5, 8]
-    before = evaluate(model, data, classes, split="validation")
+    before = validated(model, data, classes)
     said = []
     for name, network in networks.items():
-        after = evaluate(network, data, classes, split="validation")
+        after = validated(network, data, classes)
         changed = not torch.equal(after.confusion, before.confusion)
         expect(changed, f"{name}: it answers like the network before")
         numbers = f"{after.remaining_accuracy:.0f} / {after.forgetting_error:.0f}"
@@ -63,16 +63,14 @@ def implement(
     c: int,
 ) -> None:
     """Is the row of the class the mean of the others, and all else as it was?"""
-    found = mean_row(copy.deepcopy(model), c)
-    attempted(found)
-    wanted = copy.deepcopy(model)
-    _, layer = last_layer(wanted, data.input_shape)
+    found = attempted(mean_row(copy.deepcopy(model), c))
+    wanted, layer = with_last_layer(model, data)
     others = [k for k in range(data.n_classes) if k != c]
     with torch.no_grad():
         layer.weight[c] = layer.weight[others].mean(0)
         layer.bias[c] = layer.bias[others].mean()
     expect(same_weights(found, wanted), "row and bias: the mean of the nine others'")
-    after = evaluate(found, data, [c], split="validation")
+    after = validated(found, data, [c])
     done(f"A_R {after.remaining_accuracy:.1f} %, E_F {after.forgetting_error:.1f} %.")
 
 
@@ -85,7 +83,6 @@ def critique(beats: Callable[[Sequence[float], Sequence[float]], bool]) -> None:
         ("one point less", [189.0, 188.9, 189.1, 189.0], [190.0] * 4, False),
     ]
     for what, ours, theirs, wanted in cases:
-        answer = beats(ours, theirs)
-        attempted(answer)
+        answer = attempted(beats(ours, theirs))
         expect(bool(answer) == wanted, f"{what}: {ours} against {theirs}")
     done("A point on one seed is no finding; a point on each of four is.")

@@ -27,23 +27,22 @@ Example:
     ... ```
     ... ````
     ... '''
-    >>> cell = {"cell_type": "markdown", "id": "x", "metadata": {}, "source": [text]}
-    >>> [c["source"][-1] for c in student({"cells": [cell]})["cells"]]
-    ['````\n', 'answer = ...']
+    >>> whole = v4.new_notebook(cells=[v4.new_markdown_cell(text)])
+    >>> edition(whole).cells[1].source
+    'answer = ...'
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
-import json
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 from filelock import FileLock
+from nbformat import NotebookNode, v4
 
 from mnemonic.press import publish
 
@@ -58,40 +57,25 @@ SOLUTION = re.compile(
 )
 # No way to the chapters with solutions: the buttons lead to the repository.
 CHANGES = {
-    "launch_buttons": {"colab_url": "", "binderhub_url": ""},
+    "launch_buttons": {"colab_url": ""},
     "html": {"use_edit_page_button": False, "use_repository_button": False},
 }
 
 
-def student(notebook: dict) -> dict:
+def edition(notebook: NotebookNode, *, solved: bool = False) -> NotebookNode:
     """Take the solutions out of a notebook and make cells of its exercises.
 
     Args:
-        notebook: As read from its JSON, clean or executed.
+        notebook: Clean or executed.
+        solved: Whether a cell with its solution follows each exercise.
 
     Returns:
-        Another notebook; the one given stays as it is.
+        Another notebook; the one given stays as it is. Its new cells are tagged
+        ``exercise`` and ``solution``.
     """
-    return _edition(notebook, solved=False)
-
-
-def checked(notebook: dict) -> dict:
-    """Make cells of the exercises of a notebook and, after each, of its solution.
-
-    Args:
-        notebook: As read from its JSON.
-
-    Returns:
-        Another notebook. Its new cells are tagged ``exercise`` and ``solution``.
-    """
-    return _edition(notebook, solved=True)
-
-
-def _edition(notebook: dict, *, solved: bool) -> dict:
-    notebook = copy.deepcopy(notebook)
     cells = []
     for cell in notebook["cells"]:
-        text = "".join(cell["source"])
+        text = cell["source"]
         if cell["cell_type"] != "markdown" or "{exercise}" not in text:
             cells.append(cell)
             continue
@@ -100,31 +84,19 @@ def _edition(notebook: dict, *, solved: bool) -> dict:
         for found in EXERCISE.finditer(text):
             label = found["label"]
             prose = text[end : found.start()] + found["before"] + "\n" + found["after"]
-            cells.append({**cell, "id": f"{label}-text", "source": _lines(prose)})
-            cells.append(_code(label, found["code"], "exercise"))
+            cells.append({**cell, "id": f"{label}-text", "source": prose})
+            # an exercise that is not done yet does not stop "run all cells"
+            cells.append(_code(label, found["code"], "exercise", "raises-exception"))
             if solved:
                 cells.append(_code(label, solutions[label], "solution"))
             end = found.end()
-        cells.append({**cell, "source": _lines(text[end:].lstrip("\n"))})
-    notebook["cells"] = [c for c in cells if c["source"] or c["cell_type"] == "code"]
-    return notebook
+        if rest := text[end:].lstrip("\n"):
+            cells.append({**cell, "source": rest})
+    return nbformat.from_dict({**notebook, "cells": cells})  # a copy of all
 
 
-def _code(label: str, code: str, kind: str) -> dict:
-    # an exercise that is not done yet does not stop "run all cells"
-    tags = [kind, "raises-exception"] if kind == "exercise" else [kind]
-    return {
-        "cell_type": "code",
-        "id": f"{label}-{kind}",
-        "metadata": {"tags": tags},
-        "execution_count": None,
-        "outputs": [],
-        "source": _lines(code),
-    }
-
-
-def _lines(text: str) -> list[str]:
-    return text.splitlines(keepends=True)
+def _code(label: str, code: str, *tags: str) -> NotebookNode:
+    return v4.new_code_cell(code, id=f"{label}-{tags[0]}", metadata={"tags": [*tags]})
 
 
 def write(root: Path, build: Path, profile: str) -> Path:
@@ -139,20 +111,13 @@ def write(root: Path, build: Path, profile: str) -> Path:
         ``<build>/student``, with ``notebooks``, ``executed`` and ``notebooks.zip``.
     """
     folder = build / "student"
-    shutil.rmtree(folder / "notebooks", ignore_errors=True)
-    shutil.rmtree(folder / "executed" / profile, ignore_errors=True)
-    for source, place in (
-        (root / "notebooks", folder / "notebooks"),
-        (build / "executed" / profile, folder / "executed" / profile),
-    ):
+    for parent, name in ((root, "notebooks"), (build, f"executed/{profile}")):
+        place = folder / name
+        shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        for path in sorted(source.glob("[!.]*.ipynb")):
-            notebook = student(json.loads(path.read_text(encoding="utf-8")))
-            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            (place / path.name).write_text(text, encoding="utf-8")
-    shutil.make_archive(
-        str(folder / "notebooks"), "zip", root_dir=folder, base_dir="notebooks"
-    )
+        for path in sorted((parent / name).glob("[!.]*.ipynb")):
+            nbformat.write(edition(nbformat.read(path, 4)), place / path.name)
+    shutil.make_archive(str(folder / "notebooks"), "zip", folder, "notebooks")
     return folder
 
 
@@ -187,12 +152,10 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
         What went wrong, a line each: a cell before an exercise that fails, an exercise
         that does not wait for the student, a solution that does not pass its check.
     """
-    import nbformat
     from nbclient import NotebookClient
 
     os.environ["TQDM_DISABLE"] = "1"
-    cells = checked(json.loads(notebook.read_text(encoding="utf-8")))
-    whole = nbformat.reads(json.dumps(cells), as_version=4)
+    whole = edition(nbformat.read(notebook, 4), solved=True)
     for cell in whole.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = f"profile = {profile!r}"
@@ -205,16 +168,15 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
     ).execute()
     faults = []
     for cell in whole.cells:
-        outputs = cell.get("outputs", [])
-        raised = [o.ename for o in outputs if o.output_type == "error"]
+        outputs, tags = cell.get("outputs", []), cell.metadata.get("tags", [])
+        errors = [o for o in outputs if o.output_type == "error"]
         said = "".join(o.text for o in outputs if o.output_type == "stream")
-        tags = cell.metadata.get("tags", [])
         if "exercise" in tags:
+            raised = [error.ename for error in errors]
             if raised != ["NotImplementedError"]:
                 faults.append(f"{cell.id} raised {raised}, not NotImplementedError")
-        elif raised:
-            error = next(o for o in outputs if o.output_type == "error")
-            faults.append(f"{cell.id} raised {error.ename}: {error.evalue}")
+        elif errors:
+            faults.append(f"{cell.id} raised {errors[0].ename}: {errors[0].evalue}")
         elif "solution" in tags and not said.startswith("Done."):
             faults.append(f"{cell.id} does not say that it is done, but {said!r}")
     return faults
@@ -229,11 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0, or 1 if something failed, or 2 for a wrong call.
     """
-    parser = argparse.ArgumentParser(prog="python -m mnemonic.press.editions")
-    parser.add_argument("--profile", default="quick", help=", ".join(publish.PROFILES))
-    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
-    parser.add_argument("--build", type=Path, help="default: <root>/_build")
-    parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
+    parser = publish.command_line("editions")
     parser.add_argument("--check", action="store_true", help="run all solutions")
     options = parser.parse_args(arguments)
     root = options.root.resolve()
@@ -241,8 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         return _check(root, options.profile, options.only)
     same = ["--profile", options.profile, "--root", str(root), "--build", str(build)]
-    code = publish.main([*same, "--no-render"])
-    if code:
+    if code := publish.main([*same, "--no-render"]):
         return code
     try:
         with FileLock(build / "student.lock"):  # two at once would mix their files
@@ -258,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(root: Path, profile: str, only: list[str]) -> int:
     try:
-        notebooks = publish.chosen_notebooks(root, profile, only)
+        notebooks = publish.chosen_notebooks(root, only)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,20 +16,12 @@ from pathlib import Path
 import yaml
 
 SPHINX_ITSELF_KNOWS = ("html", "singlehtml")
+# jupyter-book's theme makes buttons for pages that have none, and stops.
 _NO_BUTTONS = {
-    # jupyter-book's theme makes buttons for pages that have none, and stops
-    "launch_buttons": {
-        "notebook_interface": "classic",
-        "binderhub_url": "",
-        "colab_url": "",
-    },
-    "repository": {"url": "", "path_to_book": "", "branch": ""},
-    "html": {
-        "use_repository_button": False,
-        "use_issues_button": False,
-        "use_edit_page_button": False,
-    },
+    "launch_buttons": {"colab_url": ""},
+    "html": {f"use_{x}_button": False for x in ("repository", "issues", "edit_page")},
 }
+_NOTES = "revealjs/plugin/notes/notes.js"
 _MATHML = {"mathml": "book/_extensions/"}
 FORMATS = {
     "html": {},
@@ -65,10 +57,8 @@ FORMATS = {
                 "revealjs_style_theme": "white",
                 "revealjs_static_path": ["book/_static"],
                 "revealjs_css_files": ["slides.css"],
-                "revealjs_script_files": ["revealjs/plugin/notes/notes.js"],
-                "revealjs_script_plugins": [
-                    {"src": "revealjs/plugin/notes/notes.js", "name": "RevealNotes"}
-                ],
+                "revealjs_script_files": [_NOTES],
+                "revealjs_script_plugins": [{"src": _NOTES, "name": "RevealNotes"}],
                 "revealjs_script_conf": {
                     "hash": True,
                     "slideNumber": True,

@@ -24,45 +24,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-# Okabe and Ito's palette: told apart with every common colour vision.
-FORGET = "#D55E00"
-REMAINING = "#0072B2"
-CODES = "#9B4F88"
-PAPER = "#009E73"
-NEUTRAL = "#6E6E6E"
-WIDTH = 6.4  # inches; at 390 px a 10 pt letter is still 6 px high
-
-
-def style() -> None:
-    """Set the book's style; once at the top of a notebook."""
-    plt.rcdefaults()
-    plt.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 3.4),
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "figure.dpi": 100,
-            "savefig.dpi": 200,  # twice the pixels, for dense screens
-            "font.size": 11,
-            "axes.titlesize": 11,
-            "axes.labelsize": 11,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#E3E3E3",
-            "grid.linewidth": 0.8,
-            "legend.frameon": False,
-            "image.cmap": "gray",
-            "lines.linewidth": 2,
-        }
-    )
-    try:  # in a notebook, inline figures choose their own resolution
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-        set_matplotlib_formats("retina")
-    except (ImportError, AttributeError):
-        pass
+# Colours and style are plots' too: ``plots.FORGET``, ``plots.style()``.
+from mnemonic.press.style import CODES, FORGET, NEUTRAL, PAPER, REMAINING, WIDTH, style  # noqa: F401
 
 
 def image_grid(
@@ -84,11 +47,8 @@ def image_grid(
         The figure.
     """
     rows = -(-len(images) // columns)
-    size = WIDTH / columns
-    title_room = 0.24 if titles is not None else 0.05
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, rows * (size + title_room)), squeeze=False
-    )
+    height = rows * (WIDTH / columns + (0.05 if titles is None else 0.24))
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
     for i, ax in enumerate(axes.flat):
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
@@ -97,11 +57,16 @@ def image_grid(
         if i >= len(images):
             ax.set_axis_off()
             continue
-        picture = images[i].clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu().numpy()
-        ax.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
+        picture(images[i], ax)
         if titles is not None:
             ax.set_title(titles[i], color=FORGET if i in highlight else "black")
     return fig
+
+
+def picture(image: Tensor, ax: Axes) -> None:
+    """One image of shape ``[C, H, W]``; values outside [0, 1] are clipped."""
+    seen = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu().numpy()
+    ax.imshow(seen, vmin=0, vmax=1, interpolation="nearest")
 
 
 def class_bars(
@@ -127,30 +92,18 @@ def class_bars(
     for c in classes:  # a bar of no height is not seen
         height = float(after[c])
         ax.text(c, height + 1, f"{height:.0f}", color=FORGET, ha="center")
-    ax.set(xticks=where, xlabel="class", ylabel="test accuracy (%)", ylim=(0, 105))
-    long = max(map(len, class_names)) > 3
-    ax.set_xticklabels(
-        class_names, rotation=45 if long else 0, ha="right" if long else "center"
-    )
+    ax.set(xlabel="class", ylabel="test accuracy (%)", ylim=(0, 105))
+    turned = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 3 else {}
+    ax.set_xticks(where, class_names, **turned)
     ax.grid(axis="x", visible=False)
-    for handle in (
-        {"color": REMAINING, "label": "remaining, after"},
-        {"color": FORGET, "label": "forgotten, after"},
-        {"fill": False, "edgecolor": "black", "label": "before"},
-    ):
-        ax.bar([0], [0], **handle)
+    ax.bar([0], [0], color=REMAINING, label="remaining, after")
+    ax.bar([0], [0], color=FORGET, label="forgotten, after")
+    ax.bar([0], [0], fill=False, edgecolor="black", label="before")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=3)
 
 
 def sweep(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    ax: Axes,
-    *,
-    color: str,
-    label: str | None = None,
-    log_x: bool = False,
+    frame: pd.DataFrame, x: str, y: str, ax: Axes, *, color: str, label: str = ""
 ) -> None:
     """A line through the means, a dot for every run, a band of one deviation.
 
@@ -161,15 +114,12 @@ def sweep(
         ax: Where to draw.
         color: Of line, dots and band.
         label: For the legend.
-        log_x: Logarithmic horizontal axis.
     """
     groups = frame.groupby(x)[y]
     mean, sd = groups.mean(), groups.std().fillna(0)
     ax.plot(mean.index, mean, color=color, label=label)
     ax.fill_between(mean.index, mean - sd, mean + sd, color=color, alpha=0.18, lw=0)
     ax.plot(frame[x], frame[y], "o", color=color, markersize=4, alpha=0.75)
-    if log_x:
-        ax.set_xscale("log")
 
 
 def by_method(
@@ -180,7 +130,6 @@ def by_method(
     *,
     color: str,
     band: str | None = None,
-    label: str | None = None,
 ) -> None:
     """One line a method: a dot for every run, a bar at their mean.
 
@@ -191,22 +140,15 @@ def by_method(
         methods: In the order to show.
         color: Of the dots.
         band: Method whose range, mean ± one deviation, is drawn behind all.
-        label: Of the dots, for the legend.
     """
     where = {name: -i for i, name in enumerate(methods)}
     rows = frame[frame["method"].isin(where)]
     if band is not None:
-        of_band = frame.loc[frame["method"] == band, column]
-        spread = of_band.std() if len(of_band) > 1 else 0.0
-        ax.axvspan(
-            of_band.mean() - spread,
-            of_band.mean() + spread,
-            color=NEUTRAL,
-            alpha=0.2,
-            lw=0,
-        )
+        values = frame.loc[frame["method"] == band, column]
+        mean, sd = values.mean(), values.std() if len(values) > 1 else 0.0
+        ax.axvspan(mean - sd, mean + sd, color=NEUTRAL, alpha=0.2, lw=0)
     places = rows["method"].map(where)
-    ax.plot(rows[column], places, "o", color=color, ms=4, alpha=0.6, label=label)
+    ax.plot(rows[column], places, "o", color=color, ms=4, alpha=0.6)
     means = rows.groupby("method")[column].mean()
     ax.plot(means, means.index.map(where), "|", color="black", ms=9)
     titles = rows.groupby("method")["title"].first().reindex(methods)
@@ -248,8 +190,8 @@ def layer_steps(layers: pd.DataFrame, ax: Axes) -> None:
     ax.hlines(where, layers["median_step"], layers["largest_step"], color="#BBBBBB")
     ax.plot(layers["median_step"], where, "o", color=NEUTRAL, label="median step")
     ax.plot(layers["largest_step"], where, "D", color="black", label="largest step")
-    ax.set(xscale="log", xlabel="step of a weight, absolute", yticks=where)
-    ax.set_yticklabels(layers["layer"])
+    ax.set_yticks(where, layers["layer"])
+    ax.set(xscale="log", xlabel="step of a weight, absolute")
     ax.set_ylim(-0.6, len(layers) - 0.4)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2)
 
@@ -270,22 +212,18 @@ def heat(table: pd.DataFrame, ax: Axes, *, label: str, fmt: str = ".0f") -> None
     ax.tick_params(length=0, rotation=0)
 
 
-def weight_map(
-    values: Tensor, ax: Axes, *, title: str, decades: float = 4.0, color: str = "magma"
-) -> None:
-    """A map of positive values, such as a Fisher, on a logarithmic colour scale.
+def weight_map(values: Tensor, ax: Axes, *, title: str) -> None:
+    """A map of positive values, such as a Fisher; its colours span four decades.
 
     Args:
         values: Shape ``[H, W]``.
         ax: Where to draw.
         title: Of the panel.
-        decades: Orders of magnitude below the largest value that are told apart.
-        color: Name of a colour map.
     """
     array = values.cpu().numpy()
     top = max(float(array.max()), 1e-30)  # an all-zero map is drawn as such
-    norm = LogNorm(top / 10**decades, top, clip=True)
-    picture = ax.imshow(array, cmap=color, norm=norm, interpolation="nearest")
+    norm = LogNorm(top / 1e4, top, clip=True)
+    shown = ax.imshow(array, cmap="magma", norm=norm, interpolation="nearest")
     ax.set(xticks=[], yticks=[], title=title)
     ax.grid(False)
-    ax.figure.colorbar(picture, ax=ax, fraction=0.046, pad=0.04)
+    ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.04)

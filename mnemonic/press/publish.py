@@ -26,6 +26,23 @@ PROFILES = ("smoke", "quick", "full")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
 
 
+def command_line(name: str) -> argparse.ArgumentParser:
+    """The options that all editions of the book have.
+
+    Args:
+        name: Of the module that is run.
+
+    Returns:
+        A parser; a wrong call ends the process with 2.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m mnemonic.press.{name}")
+    parser.add_argument("--profile", default="quick", choices=PROFILES)
+    parser.add_argument("--root", type=Path, default=".", help="the repository")
+    parser.add_argument("--build", type=Path, help="default: <root>/_build")
+    parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run and render.
 
@@ -35,68 +52,53 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0, or 1 if a notebook or the render failed, or 2 for a wrong call.
     """
-    parser = argparse.ArgumentParser(prog="python -m mnemonic.press.publish")
-    parser.add_argument("--profile", default="quick", help=", ".join(PROFILES))
-    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
-    parser.add_argument("--build", type=Path, help="default: <root>/_build")
-    parser.add_argument("--only", nargs="*", default=[], help="names that begin so")
+    parser = command_line("publish")
     parser.add_argument("--no-render", action="store_true")
-    parser.add_argument("--builder", default="html", help=", ".join(FORMATS))
+    parser.add_argument("--builder", default="html", choices=FORMATS)
     options = parser.parse_args(arguments)
-    root = options.root.resolve()
+    root, profile = options.root.resolve(), options.profile
     build = (options.build or root / "_build").resolve()
-    if options.builder not in FORMATS:
-        known = " or ".join(FORMATS)
-        print(f"unknown builder {options.builder!r}; choose {known}", file=sys.stderr)
-        return 2
     try:
-        notebooks = chosen_notebooks(root, options.profile, options.only)
+        notebooks = chosen_notebooks(root, options.only)
         build.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        failed = [n for n in notebooks if not run(n, root, build, options.profile)]
+        failed = [n.name for n in notebooks if not run(n, root, build, profile)]
         if failed:
-            names = ", ".join(n.name for n in failed)
-            print(f"not rendered: {names} failed", file=sys.stderr)
+            print(f"not rendered: {', '.join(failed)} failed", file=sys.stderr)
             return 1
         if options.no_render or options.only:
             return 0
-        return 0 if render(root, build, options.profile, options.builder) else 1
+        return 0 if render(root, build, profile, options.builder) else 1
     except OSError as error:  # no room, no permission
         print(f"cannot write to {build}: {error}", file=sys.stderr)
         return 1
 
 
-def chosen_notebooks(root: Path, profile: str, only: list[str]) -> list[Path]:
+def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
     """The notebooks to run, in order.
 
     Args:
         root: The repository.
-        profile: Name of the profile.
         only: Beginnings of names, or nothing for all.
 
     Returns:
         Paths.
 
     Raises:
-        ValueError: If the profile is not known or no notebook is named so.
+        ValueError: If no notebook is named so.
     """
-    if profile not in PROFILES:
-        raise ValueError(
-            f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}"
-        )
     every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
-    if not every:
-        raise ValueError(
-            f"in {root / 'notebooks'} there are none; name the repository with --root"
-        )
-    named = [n for n in every if not only or n.name.startswith(tuple(only))]
+    named = [n for n in every if n.name.startswith(tuple(only or [""]))]
     if not named:
+        there = (
+            ", ".join(n.stem for n in every) or "none; name the repository with --root"
+        )
         raise ValueError(
             f"no notebook in {root / 'notebooks'} begins with {' or '.join(only)}; "
-            f"there are {', '.join(n.stem for n in every)}"
+            f"there are {there}"
         )
     return named
 
@@ -133,15 +135,12 @@ def render(
             print(f"the render failed: {fault}", file=sys.stderr)
             return False
         shutil.rmtree(aside, ignore_errors=True)
-        jupyter_book = Path(sys.executable).with_name("jupyter-book")
-        command = [str(jupyter_book), "build", str(root)]
-        command += ["-W", "-n", "--keep-going", "--path-output", str(aside)]
-        changes = FORMATS[builder] if changes is None else changes
-        command += write_config(root, aside / "config", changes)
-        if builder in SPHINX_ITSELF_KNOWS:
-            command += ["--builder", builder]
-        else:
-            command += ["--builder", "custom", "--custom-builder", builder]
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
+        command += ["-W", "-n", "--keep-going", "--path-output", aside]
+        command += write_config(root, aside / "config", changes or FORMATS[builder])
+        known = builder in SPHINX_ITSELF_KNOWS
+        custom = [] if known else ["custom", "--custom-builder"]
+        command += ["--builder", *custom, builder]
         print(f"rendering ({builder}) …", flush=True)
         env = {**os.environ, "MNEMONIC_EXECUTED": str(copies[0].parent)}
         env["MNEMONIC_PROFILE"] = profile  # of the playground's network

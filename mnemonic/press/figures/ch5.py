@@ -11,10 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mnemonic.data.sources import GARMENTS
 from mnemonic.press import plots
-
-GARMENTS = ("T-shirt", "trousers", "pullover", "dress", "coat")
-GARMENTS += ("sandal", "shirt", "sneaker", "bag", "boot")
 
 
 def by_class(
@@ -95,18 +93,16 @@ def judged(runs: pd.DataFrame, means: pd.DataFrame) -> Figure:
     Returns:
         Four panels.
     """
-    names = list(means["network"])
-    places = [-i for i in range(len(names))]
-    where = runs["network"].map(dict(zip(names, places, strict=True)))
+    place = {name: -i for i, name in enumerate(means["network"])}
+    where = runs["network"].map(place)
     fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 2.7), sharey=True)
-    heads = {"E_F": "$E_F$ (%)", "probe": "probe (%)", "back": "back (%)"}
-    heads["A_R then"] = "$A_R$ then (%)"
+    heads = {"E_F": "$E_F$", "probe": "probe", "back": "back", "A_R then": "$A_R$ then"}
     for ax, (column, label) in zip(axes, heads.items(), strict=True):
         color = plots.REMAINING if column == "A_R then" else plots.FORGET
         ax.plot(runs[column], where, "o", color=color, alpha=0.6)
-        ax.plot(means[column], places, "|", color="black", ms=16)
-        ax.set(xlabel=label, xlim=(-8, 108), xticks=(0, 50, 100))
-    axes[0].set_yticks(places, names)
+        ax.plot(means[column], means["network"].map(place), "|", color="black", ms=16)
+        ax.set(xlabel=f"{label} (%)", xlim=(-8, 108), xticks=(0, 50, 100))
+    axes[0].set_yticks(list(place.values()), list(place))
     return fig
 
 
@@ -144,20 +140,17 @@ def losses(train: Mapping[str, Tensor], test: Mapping[str, Tensor], k: int) -> F
     Returns:
         Three panels.
     """
-    panels = {
-        "before": ((train["before"], "training"), (test["before"], "test")),
-        "after": ((train["after"], "training"), (test["after"], "test")),
-        "beside never seen": (
-            (test["after"], "forgotten"),
-            (test["never"], "never seen"),
-        ),
-    }
-    coarse = np.arange(0, 36, 1.5)
+    kinds, coarse = ("training", "test"), np.arange(0, 36, 1.5)
+    fine, others = np.geomspace(1e-6, 30, 20), ("forgotten", "never seen")
+    panels = (
+        ("before", fine, kinds, train["before"], test["before"]),
+        ("after", coarse, kinds, train["after"], test["after"]),
+        ("beside never seen", coarse, others, test["after"], test["never"]),
+    )
     fig, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 3.1), sharey=True)
-    bins = (np.geomspace(1e-6, 30, 20), coarse, coarse)
-    for ax, edges, (title, sides) in zip(axes, bins, panels.items(), strict=True):
-        for (values, label), fill in zip(sides, (True, False), strict=True):
-            _shares(ax, values, edges, fill=fill, label=label)
+    for ax, (title, edges, labels, filled, outlined) in zip(axes, panels, strict=True):
+        _shares(ax, filled, edges, fill=True, label=labels[0])
+        _shares(ax, outlined, edges, fill=False, label=labels[1])
         ax.axvline(np.log(k), color="black", ls=":", lw=1)
         ax.set_xlabel("loss (nats)")
         ax.set_title(title, pad=46)
@@ -192,18 +185,17 @@ def blended(
     for column, images in enumerate(pictures):
         for row, image in enumerate((images - low) / (high - low)):
             ax = fig.add_subplot(grid[row, column])
-            seen = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
-            ax.imshow(seen, vmin=0, vmax=1)
+            plots.picture(image, ax)
             ax.set_axis_off()
     ax = fig.add_subplot(grid[2, :])
-    before = runs[runs["when"] == "before"].copy()
-    before["place"] = before["share"].map(shares.index)
-    learned, strange = (before[before["code"] == k] for k in ("learned", "never met"))
-    for frame, column, color, label in (
-        (learned, "right", plots.CODES, "right"),
-        (strange, "right", plots.NEUTRAL, "right, strange code"),
-        (learned, "says c", plots.FORGET, f"answered {name}"),
+    before = runs[runs["when"] == "before"]
+    before = before.assign(place=before["share"].map(shares.index))
+    for code, column, color, label in (
+        ("learned", "right", plots.CODES, "right"),
+        ("never met", "right", plots.NEUTRAL, "right, strange code"),
+        ("learned", "says c", plots.FORGET, f"answered {name}"),
     ):
+        frame = before[before["code"] == code]
         plots.sweep(frame, "place", column, ax, color=color, label=label)
     ax.plot(range(len(paper)), paper, "s", color=plots.PAPER, label="right, paper")
     ax.set(xlabel="share of the code (%)", ylabel="test images (%)", ylim=(-3, 103))

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mnemonic.press import plots
 
-COLORS = {"A_R": plots.REMAINING, "E_F": plots.FORGET}
+COLORS = {"A_R": plots.REMAINING, "E_F": plots.FORGET, "change": plots.REMAINING}
 
 
 def strengths(panels: Sequence[tuple[pd.DataFrame, str, str, float | None]]) -> Figure:
@@ -26,19 +27,20 @@ def strengths(panels: Sequence[tuple[pd.DataFrame, str, str, float | None]]) -> 
     """
     fig, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.1), sharey=True)
     for ax, (frame, name, label, paper) in zip(axes, panels, strict=True):
-        by_seed = frame.groupby([name, "seed"])[["A_R", "E_F"]].mean().reset_index()
-        for column, color in COLORS.items():
-            look = {"color": color, "label": f"${column}$", "log_x": True}
-            plots.sweep(by_seed, name, column, ax, **look)
+        means = frame.groupby([name, "seed"])[["A_R", "E_F"]].mean().reset_index()
+        for column in ("A_R", "E_F"):
+            color = COLORS[column]
+            plots.sweep(means, name, column, ax, color=color, label=f"${column}$")
         if paper is not None:
             ax.axvline(paper, color=plots.PAPER, ls="--", lw=1.5)
         ax.axhline(frame["before"].mean(), color="black", ls=":", lw=1)
-        ax.set(xlabel=label, ylim=(-3, 103))
+        ax.set(xscale="log", xlabel=label, ylim=(-3, 103))
         ax.set_xticks(sorted(frame[name].unique())[1::2], minor=False)
         ax.minorticks_off()
     axes[0].set_ylabel("percent, on test images")
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2
+    )
     return fig
 
 
@@ -52,11 +54,8 @@ def rules(runs: pd.DataFrame) -> Figure:
         One panel; a bar is the mean.
     """
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 2.6))
-    names = list(runs["rule"].unique())
-    _dots(runs, "E_F", "rule", names, ax)
+    _dots(runs, "E_F", "rule", ax)
     ax.set(xlabel="$E_F$ on test images (%)", xlim=(-3, 103))
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
     return fig
 
 
@@ -72,16 +71,16 @@ def from_images(runs: pd.DataFrame, codes: pd.Series, paper: pd.Series) -> Figur
         Two panels.
     """
     fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.3))
-    for ax, (column, color) in zip(axes, COLORS.items(), strict=True):
-        plots.sweep(runs, "n", column, ax, color=color, label="from images")
+    for ax, column in zip(axes, ("A_R", "E_F"), strict=True):
+        plots.sweep(runs, "n", column, ax, color=COLORS[column], label="from images")
         ax.axhline(codes[column], color=plots.CODES, ls="--", label="from codes")
         ax.set(xscale="log", xlabel="images of each class", ylim=(0, 104))
+        ax.set_ylabel(f"${column}$ (%)")
     counts = [1, 5, 10, 100, 1000, 5000]
     axes[0].plot(counts, paper, "s", color=plots.PAPER, label="paper")
-    axes[0].set_ylabel("$A_R$ (%)")
-    axes[1].set_ylabel("$E_F$ (%)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3
+    )
     return fig
 
 
@@ -96,13 +95,10 @@ def answers(runs: pd.DataFrame) -> Figure:
         Two panels; a bar is a mean.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH, 2.5), sharey=True)
-    names = list(runs["answer"].unique())
-    _dots(runs, "E_F", "answer", names, left)
-    _dots(runs, "change", "answer", names, right, color=plots.REMAINING)
+    _dots(runs, "E_F", "answer", left)
+    _dots(runs, "change", "answer", right)
     left.set(xlabel="$E_F$ (%)", xlim=(-3, 103))
     right.set(xlabel="change of $A_R$ (points)")
-    left.set_yticks(range(len(names)), names)
-    left.invert_yaxis()
     return fig
 
 
@@ -121,25 +117,26 @@ def several(runs: pd.DataFrame) -> Figure:
         2, len(names), figsize=(plots.WIDTH, 4.4), sharex=True, sharey="row"
     )
     jitter = np.random.default_rng(0).uniform(-0.15, 0.15, len(runs))
-    for (top, bottom), name in zip(axes.T, names, strict=True):
+    for pair, name in zip(axes.T, names, strict=True):
         here = runs[runs["network"] == name]
         where = here["n_forget"] + jitter[here.index]
-        means = here.groupby("n_forget")[["E_F", "change"]].mean()
-        look = {"ms": 4, "alpha": 0.5}
-        top.plot(where, here["E_F"], "o", color=plots.FORGET, **look)
-        bottom.plot(where, here["change"], "o", color=plots.REMAINING, **look)
-        top.plot(means["E_F"], "_", color="black", ms=14)
-        bottom.plot(means["change"], "_", color="black", ms=14)
-        top.set(title=name, ylim=(-3, 103))
-        bottom.set(xlabel="classes at once", xticks=range(1, 6))
+        for ax, column in zip(pair, ("E_F", "change"), strict=True):
+            ax.plot(where, here[column], "o", color=COLORS[column], ms=4, alpha=0.5)
+            ax.plot(here.groupby("n_forget")[column].mean(), "_", color="black", ms=14)
+        pair[0].set(title=name, ylim=(-3, 103))
+        pair[1].set(xlabel="classes at once", xticks=range(1, 6))
     axes[0, 0].set_ylabel("$E_F$ (%)")
     axes[1, 0].set_ylabel("change of $A_R$ (points)")
     return fig
 
 
-def _dots(runs, column, by, names, ax, *, color=plots.FORGET):
+def _dots(runs: pd.DataFrame, column: str, by: str, ax: Axes) -> None:
+    """A dot for every run, a bar at their mean; the first kind is at the top."""
+    names = list(runs[by].unique())
     jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(runs))
     where = runs[by].map(names.index) + jitter
-    ax.plot(runs[column], where, "o", ms=4, alpha=0.5, color=color)
+    ax.plot(runs[column], where, "o", ms=4, alpha=0.5, color=COLORS[column])
     means = runs.groupby(by)[column].mean().reindex(names)
     ax.plot(means, range(len(names)), "|", color="black", ms=22)
+    ax.set_yticks(range(len(names)), names)
+    ax.yaxis.set_inverted(True)
