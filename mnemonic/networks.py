@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mnemonic.checks import checked_seed
 
@@ -156,6 +157,17 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def run_with(model: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    """Logits of a network with other weights, given by parameter name."""
+    names, placed = {id(p): name for name, p in model.named_parameters()}, {}
+    for module, layer in model.named_modules():  # each layer once, under one name
+        for name, p in layer.named_parameters(module, recurse=False):
+            if names[id(p)] in weights:
+                placed[name] = weights[names[id(p)]]
+    # tie_weights would spoil the weights of a layer that stands there twice.
+    return functional_call(model, placed, (inputs,), tie_weights=False)
 
 
 @contextlib.contextmanager

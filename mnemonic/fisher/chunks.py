@@ -8,9 +8,7 @@ Example:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -23,8 +21,8 @@ Result = TypeVar("Result")
 
 # Where a chunk takes no more, looking up the free memory would take longer than it.
 SMALL_BYTES = 2**24
-# A CPU gains nothing from larger chunks.
-CPU_BYTES = 4 * 2**30
+# A CPU gains nothing from larger chunks, and has this much.
+CPU_BYTES = 2**30
 
 
 def in_chunks(
@@ -115,39 +113,10 @@ def bytes_of_one(model: nn.Module, inputs: Tensor) -> int:
     return kept.besides(model)
 
 
-def free_bytes(device: torch.device, system: Path = Path("/")) -> int:
-    """What a chunk may use: half of a GPU's free memory, or a quarter of a CPU's.
-
-    Args:
-        device: Where the chunk is.
-        system: Where Linux shows what is free, on the whole and to this process.
-
-    Returns:
-        Bytes, on a CPU at most ``CPU_BYTES``.
-    """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )
-        return (free + unused) // 2
-    host = _shown(system / "proc/meminfo", r"^MemAvailable:\s+(\d+)")
-    free = [1024 * int(host)] if host else []
-    # A container's limit, if it has one: of its control group, or of one around it.
-    name = _shown(system / "proc/self/cgroup", r"^0::/(.*)$")
-    group = system / "sys/fs/cgroup" / name
-    for folder in (group, *group.parents):
-        limit, used = (_shown(folder / f"memory.{n}") for n in ("max", "current"))
-        if limit and used:
-            cached = _shown(folder / "memory.stat", r"^inactive_file (\d+)")
-            free.append(int(limit) - int(used) + int(cached or 0))  # as MemAvailable
-    return max(min([4 * CPU_BYTES, *free]) // 4, 0)
-
-
-def _shown(file: Path, pattern: str = r"^(\d+)$") -> str:
-    """The part of a file that fits, or nothing: of "max", or of no file."""
-    try:
-        found = re.search(pattern, file.read_text(errors="replace"), re.MULTILINE)
-    except OSError:
-        return ""
-    return found[1] if found else ""
+def free_bytes(device: torch.device) -> int:
+    """What a chunk may use: half of a GPU's free memory, or ``CPU_BYTES``."""
+    if device.type != "cuda":
+        return CPU_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    reserved, used = torch.cuda.memory_reserved, torch.cuda.memory_allocated
+    return (free + reserved(device) - used(device)) // 2

@@ -25,7 +25,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn import functional
 
 from mnemonic.checks import check_samples
@@ -33,7 +33,12 @@ from mnemonic.fisher.chunks import bytes_of_one, in_chunks
 from mnemonic.fisher.rules import Untapped
 from mnemonic.fisher.squares import zeros_like
 from mnemonic.fisher.tapped import check_finite, tapped
-from mnemonic.networks import check_outputs, check_trainable, evaluation_mode
+from mnemonic.networks import (
+    check_outputs,
+    check_trainable,
+    evaluation_mode,
+    run_with,
+)
 
 
 def diagonal_fisher(
@@ -88,7 +93,7 @@ def _one_by_one(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, T
 
 def _mapped(model, weights, weight, inputs, labels) -> dict[str, Tensor]:
     def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        logits = functional_call(model, weights, (x[None],))
+        logits = run_with(model, weights, x[None])
         return weight * functional.cross_entropy(logits, y[None]), logits
 
     of_each = vmap(grad(loss, has_aux=True), in_dims=(None, 0, 0))

@@ -24,12 +24,11 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.nn import functional
 
 from mnemonic.fisher.chunks import bytes_of_one, in_chunks
 from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
-from mnemonic.networks import double, evaluation_mode
+from mnemonic.networks import double, evaluation_mode, run_with
 
 NOTHING = (-math.inf, -math.inf)  # the rank of outputs that are not finite
 
@@ -153,7 +152,7 @@ class _Trials:
 
 def _code_sums(model, weights, forget, inputs, labels) -> dict[str, Tensor]:
     """How many codes are misread, their loss, how many logits are not finite."""
-    logits = functional_call(model, weights, (inputs,))
+    logits = run_with(model, weights, inputs)
     log_p = logits.log_softmax(1)
     if forget:
         # log(1 - p_c) as the log-probability of all other classes together

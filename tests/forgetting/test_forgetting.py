@@ -684,3 +684,23 @@ def test_a_setting_that_overflows_on_the_forgotten_code_alone_does_not_win():
     assert math.isfinite(mild["remaining_loss"] + mild["forgetting_loss"])
     assert wild["remaining_loss"] == wild["forgetting_loss"] == math.inf
     assert choose_strength(*given_all)["lambda1"] == mild["lambda1"]
+
+
+def test_a_layer_that_stands_there_twice_is_left_as_it_was(codes):
+    torch.manual_seed(0)
+    again = nn.Linear(8, 8)
+    layers = nn.Flatten(), nn.Linear(36, 8), again, nn.ReLU(), again, nn.Linear(8, 3)
+    model = nn.Sequential(*layers).eval()
+    before = copy.deepcopy(model.state_dict())
+    with warnings.catch_warnings():  # an untrained network
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = mn.forget(model, codes, [1])
+    assert type(again.weight) is nn.Parameter
+    for name, weights in model.state_dict().items():
+        assert torch.equal(weights, before[name])
+    assert result.model[2] is result.model[4]
+    eta = mn.amplitude(model, codes, [1])
+    scales = mn.step_scales(eta, result.strength)
+    moved = perturbed(model, eta, scales, result.sign)
+    for name, weights in result.model.named_parameters():
+        assert torch.equal(weights, moved[name])
