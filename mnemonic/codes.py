@@ -87,7 +87,6 @@ class MnemonicCodes:
             isinstance(images, Tensor)
             and images.ndim == 4
             and images.is_floating_point()
-            and not images.is_meta
             and bool(torch.isfinite(images).all())
             and isinstance(names, tuple)
             and all(isinstance(n, str) for n in names)
@@ -161,29 +160,16 @@ class MnemonicCodes:
         return torch.where(replaced[:, None, None, None], codes, inputs)
 
     def to(self, device: torch.device | str | torch.dtype) -> MnemonicCodes:
-        """The codes on another device, or in another precision.
-
-        Args:
-            device: Where to; or a type of floats, for a network of that precision.
-
-        Returns:
-            The same codes.
-
-        A ``ValueError`` says that there is no such device.
-        """
+        """The codes on another device (else a ``ValueError``), or in other floats."""
         if not isinstance(device, torch.dtype):
             device = checked_device(device)
         return replace(self, images=self.images.to(device))
 
     def check(self, data: ImageData) -> None:
-        """Make sure that the codes belong to this kind of data.
-
-        Args:
-            data: What a network is about to be trained on.
+        """Make sure that the codes belong to the data that a network is trained on.
 
         Raises:
-            ValueError: If the number of classes, their names, the shape or the type
-                differ.
+            ValueError: If the classes, the shape or the type differ.
         """
         expected = [checked_data(data).n_classes, *data.input_shape]
         if list(self.images.shape) != expected or self.images.dtype != torch.float32:
@@ -209,11 +195,8 @@ class MnemonicCodes:
         written.
         """
         path = checked_path("path", path)
-        metadata = {
-            "class_names": json.dumps(self.class_names),
-            "seed": str(self.seed),
-            "distribution": self.distribution,
-        }
+        metadata = {"seed": str(self.seed), "distribution": self.distribution}
+        metadata["class_names"] = json.dumps(self.class_names)
         metadata["sha256"] = digest(self.images, metadata)
         tensors = {"images": self.images.contiguous(), "labels": self.labels}
         with written_aside(path) as aside:
@@ -238,10 +221,7 @@ class MnemonicCodes:
             raise FileNotFoundError(
                 f"no codes at {path}; name the file that MnemonicCodes.save was told"
             )
-        way_out = (
-            "without its codes a network cannot forget in one shot: find a copy of the "
-            "file"
-        )
+        way_out = "a network cannot forget without its codes: find a copy of the file"
         with intact(f"{path} is damaged or holds no mnemonic codes", way_out):
             tensors, metadata = read_tensors(path)
             images, labels = tensors["images"], tensors["labels"]

@@ -33,7 +33,6 @@ import copy
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -45,50 +44,13 @@ from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher.chunks import bytes_of_one, each_chunk
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.forgetting.choice import belongs, best_row, try_strengths
-from mnemonic.forgetting.strengths import (
-    GRID,
-    Perturbation,
-    Sign,
-    Strength,
-    step_scales,
-)
+from mnemonic.forgetting.report import Forgotten, layers_of
+from mnemonic.forgetting.strengths import GRID, Perturbation, Sign, Strength
 from mnemonic.networks import check_outputs, device_of, double, synchronise
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
 # infinite. float32 squares lose their digits from 1e-38 on.
 FLOOR = 1e-30
-
-
-@dataclass(frozen=True, eq=False)
-class Forgotten:
-    """A network that forgot, and the account of how.
-
-    Attributes:
-        model: A new network in evaluation mode; the one given is as it was.
-        classes: What was forgotten.
-        strength: Used, or chosen on the codes.
-        sign: +1 or -1 (Eq. 5).
-        seconds: Wall clock of Fisher, choice and perturbation, device synchronised.
-        forgets_codes: Whether ``model`` misreads every code of the forget classes.
-        layers: One row a parameter tensor: ``layer``, ``alpha`` (α_l), the
-            ``largest_step`` and ``median_step`` of its weights (absolute; the median
-            of at most 10,000 of them, evenly spaced),
-            ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
-            number of ``weights``.
-        candidates: Where it was asked for, one row a setting, as ``try_strengths``
-            scores it on the codes: ``lambda1``, ``lambda2``, ``sign``,
-            ``remaining_accuracy`` and ``forgetting_error`` (percent),
-            ``remaining_loss`` and ``forgetting_loss`` (nats).
-    """
-
-    model: nn.Module
-    classes: tuple[int, ...]
-    strength: Strength
-    sign: Sign
-    seconds: float
-    forgets_codes: bool
-    layers: pd.DataFrame
-    candidates: pd.DataFrame | None
 
 
 def forget(
@@ -149,8 +111,7 @@ def forget_from_data(
 ) -> Forgotten:
     """Take the same step from real samples ("ours-w-data", Fig. 4 of the paper).
 
-    Both Fishers, and the choice of strength and sign, come from the samples where
-    ``forget`` takes them from the codes.
+    Both Fishers, and the choice of strength and sign, come from the samples.
 
     Args:
         model: A classifier, trained with or without codes; left untouched.
@@ -165,11 +126,9 @@ def forget_from_data(
     Raises:
         ValueError: If the classes, the samples or the network do not fit.
     """
-    device = device_of(model)
     check_samples(inputs, labels)
-    inputs, labels = inputs.to(device), labels.to(device)
-    n_classes = check_outputs(model, inputs[:2]).shape[1]
-    classes = checked_classes(classes, n_classes)
+    inputs, labels = (t.to(device_of(model)) for t in (inputs, labels))
+    classes = checked_classes(classes, check_outputs(model, inputs[:2]).shape[1])
     n_forget = int(belongs(labels, classes).sum())
     if n_forget in (0, len(labels)):
         raise ValueError(
@@ -231,9 +190,8 @@ def _on_codes(model, codes, classes) -> tuple[Tensor, Tensor, Tensor, tuple[int,
 
 
 def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgotten:
-    if not (strength is None or isinstance(strength, Strength)):
-        allowed = "Strength(lambda1, lambda2), or None to have it chosen"
-        raise ValueError(f"strength is {strength!r}; give {allowed}")
+    if not isinstance(strength, Strength | None):
+        raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
     synchronise(inputs.device)
     started = time.perf_counter()
     step = Perturbation(model, _amplitude(model, inputs, labels, classes))
@@ -266,7 +224,7 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
         sign=sign,
         seconds=seconds,
         forgets_codes=error == 100,
-        layers=_report(model, moved, step_scales(step.largest, chosen)),
+        layers=layers_of(model, moved, step.alphas(chosen, 1)),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
 
@@ -291,16 +249,3 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
             stacklevel=4,
         )
     return eta
-
-
-def _report(before: nn.Module, after: dict[str, Tensor], scales) -> pd.DataFrame:
-    rows = []
-    for name, old in before.named_parameters():
-        if name in after:
-            step = (after[name] - old.detach()).abs_().flatten()
-            n = step.numel()
-            rows.append((name, scales[name], float(step.max()),
-                         float(step[:: -(-n // 10_000)].median()),
-                         int((step > 0).sum()) / n, n))  # fmt: skip
-    heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]
-    return pd.DataFrame(rows, columns=heads)

@@ -1,0 +1,58 @@
+"""What forgetting gives back: the new network, and the account of how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from torch import Tensor, nn
+
+from mnemonic.forgetting.strengths import Sign, Strength
+
+
+@dataclass(frozen=True, eq=False)
+class Forgotten:
+    """A network that forgot, and the account of how.
+
+    Attributes:
+        model: A new network in evaluation mode; the one given is as it was.
+        classes: What was forgotten.
+        strength: Used, or chosen on the codes.
+        sign: +1 or -1 (Eq. 5).
+        seconds: Wall clock of Fisher, choice and perturbation, device synchronised.
+        forgets_codes: Whether ``model`` misreads every code of the forget classes.
+        layers: One row a parameter tensor: ``layer``, ``alpha`` (α_l), the
+            ``largest_step`` and ``median_step`` of its weights (absolute; the median
+            of at most 10,000 of them, evenly spaced),
+            ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
+            number of ``weights``.
+        candidates: Where it was asked for, one row a setting, as ``try_strengths``
+            scores it on the codes: ``lambda1``, ``lambda2``, ``sign``,
+            ``remaining_accuracy`` and ``forgetting_error`` (percent),
+            ``remaining_loss`` and ``forgetting_loss`` (nats).
+    """
+
+    model: nn.Module
+    classes: tuple[int, ...]
+    strength: Strength
+    sign: Sign
+    seconds: float
+    forgets_codes: bool
+    layers: pd.DataFrame
+    candidates: pd.DataFrame | None
+
+
+def layers_of(
+    before: nn.Module, after: dict[str, Tensor], scales: dict[str, float]
+) -> pd.DataFrame:
+    """``Forgotten.layers``, from the network before, the weights after, and α_l."""
+    rows = []
+    for name, old in before.named_parameters():
+        if name in after:
+            step = (after[name] - old.detach()).abs_().flatten()
+            n = step.numel()
+            rows.append((name, scales[name], float(step.max()),
+                         float(step[:: -(-n // 10_000)].median()),
+                         int((step > 0).sum()) / n, n))  # fmt: skip
+    heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]
+    return pd.DataFrame(rows, columns=heads)
