@@ -188,11 +188,8 @@ class MnemonicCodes:
     def save(self, path: str | Path) -> None:
         """Write the codes with their labels, seed and distribution (safetensors).
 
-        Args:
-            path: The file; its folder is made if it is missing.
-
-        A ``ValueError`` says that this is no path, an ``OSError`` that it cannot be
-        written.
+        The folder of ``path`` is made if it is missing. A ``ValueError`` says that this
+        is no path, an ``OSError`` that it cannot be written.
         """
         path = checked_path("path", path)
         metadata = {"seed": str(self.seed), "distribution": self.distribution}
@@ -205,9 +202,6 @@ class MnemonicCodes:
     @classmethod
     def load(cls, path: str | Path) -> MnemonicCodes:
         """Read codes that ``save`` wrote.
-
-        Args:
-            path: The file.
 
         Returns:
             The codes, on the CPU.

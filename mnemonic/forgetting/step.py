@@ -73,8 +73,7 @@ def forget(
             grids: largest A_R + E_F there, ties broken by the smallest loss
             (see ``mnemonic.forgetting.choice``).
         sign: +1 or -1; where missing, chosen likewise.
-        candidates: Score every setting to the end and give the table of them as well;
-            the choice does without most of it.
+        candidates: Score every setting to the end, and give the table of them as well.
 
     Returns:
         The new network with its report. Its ``forgets_codes`` is false, and a
