@@ -1,4 +1,4 @@
-"""The networks of the paper, a slim one for CPUs, and any of torchvision or timm.
+"""Architectures by name: the paper's, a slim one for CPUs, torchvision's, timm's.
 
 Everything else in this package asks one thing of a network: inputs ``[N, C, H, W]``
 give logits ``[N, K]``.

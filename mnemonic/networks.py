@@ -1,4 +1,6 @@
-"""What is asked of any network, and how it is run.
+"""What is asked of any network, wherever it comes from, and how it is run.
+
+Architectures are in ``mnemonic.models``.
 
 Example:
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))

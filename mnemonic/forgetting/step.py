@@ -1,4 +1,4 @@
-"""Forgetting in one shot: Algorithm 2 of Yamashita et al. 2024.
+"""Forgetting in one shot, amplitude and step: Algorithm 2 of Yamashita et al. 2024.
 
 Around the trained weights w* the loss of the forget classes grows by ½ δᵀFδ (Eq. 2-3),
 so it pays to move the weights that these classes are sensitive to and the others are

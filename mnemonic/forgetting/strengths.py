@@ -1,4 +1,4 @@
-"""How far the weights move: λ1, λ2 and a sign.
+"""How far the weights move: λ1 and λ2 (Eq. 7), a sign, and the moved weights (Eq. 5).
 
 Example:
     >>> Strength(lambda1=1e-3, lambda2=10.0)

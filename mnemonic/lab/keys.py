@@ -1,4 +1,6 @@
-"""What a kept result depends on: the code that made it, and where it ran.
+"""What goes into the key of a kept result: the code that made it, and where it ran.
+
+``grids``, ``checkpoints`` and ``press.executed`` put their keys together from it.
 
 Docstrings and comments decide no number and are left out, so an edit of theirs makes
 nothing run again. What code depends on is read from the code itself: the modules that

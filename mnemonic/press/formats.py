@@ -2,6 +2,7 @@
 
 The configuration of the book is for HTML. EPUB and slides need a few things otherwise;
 so that there is one configuration to keep, theirs is made from it, for the one build.
+What mends the pages themselves is in ``book/_extensions``.
 
 Example:
     >>> merged({"html": {"favicon": "a", "baseurl": "b"}}, {"html": {"baseurl": ""}})

@@ -1,4 +1,4 @@
-"""Figures: one style, and the same colours for the same things.
+"""Figures that several chapters draw, in the look of ``mnemonic.press.style``.
 
 Every function draws data on a given ``ax``; none shows or saves. Figures keep an opaque
 white ground, so that they read the same in a dark page.
