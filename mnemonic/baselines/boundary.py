@@ -22,10 +22,7 @@ from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
 
-SPACE = {
-    "learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "epochs": (2, 10),
-}
+SPACE = {"learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2), "epochs": (2, 10)}
 
 
 def nearest_wrong(

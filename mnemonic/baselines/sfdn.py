@@ -45,10 +45,7 @@ def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
     title="SFDN",
     reads={"remaining"},
     cites=("golatkar2020eternal",),
-    space={
-        "alpha": (1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5),
-        "per_class": (50,),
-    },
+    space={"alpha": (1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5), "per_class": (50,)},
 )
 def sfdn(
     model: nn.Module,

@@ -41,10 +41,7 @@ def importance(
     title="SSD",
     reads={"forget", "remaining"},
     cites=("foster2024ssd",),
-    space={
-        "alpha": (1.0, 3.0, 10.0, 30.0, 100.0),
-        "dampening": (0.1, 1.0),
-    },
+    space={"alpha": (1.0, 3.0, 10.0, 30.0, 100.0), "dampening": (0.1, 1.0)},
 )
 def ssd(
     model: nn.Module,
