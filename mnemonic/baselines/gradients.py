@@ -15,20 +15,23 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
-def sgd(
-    model: nn.Module,
-    learning_rate: float,
-    *,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-) -> torch.optim.SGD:
-    """The optimiser of most of the methods; the learning rate is constant."""
-    moving = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(
-        moving, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
-    )
+def sgd(model: nn.Module, learning_rate: float, **how: float) -> torch.optim.SGD:
+    """SGD at a constant rate, with the momentum and decay of most of the methods."""
+    how = {"momentum": 0.9, "weight_decay": 5e-4} | how
+    return torch.optim.SGD(model.parameters(), lr=learning_rate, **how)
+
+
+def adam(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam at a constant rate, as torch has it."""
+    return torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+
+def cross_entropy(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of ordinary training, of inputs and labels; mean, nats."""
+    return lambda inputs, labels: functional.cross_entropy(model(inputs), labels)
 
 
 def descend(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.gradients import adam, descend
 from mnemonic.baselines.method import method
 
 
@@ -47,6 +47,6 @@ def random_label(
     descend(
         lambda x, position: functional.cross_entropy(model(x), targets[position]),
         images.numbered().shuffled(batch_size, access.generator, epochs),
-        torch.optim.Adam(model.train().parameters(), lr=learning_rate),
+        adam(model.train(), learning_rate),
     )
     return model
