@@ -1,4 +1,4 @@
-"""Steps down a loss, and sums of squared gradients: what most of the rules are made of.
+"""Steps down a loss: what most of the rules are made of.
 
 Example:
     >>> model = nn.Linear(1, 1, bias=False)
@@ -44,27 +44,3 @@ def descend(
         optimizer.zero_grad()
         loss(inputs, labels).backward()
         optimizer.step()
-
-
-def squared_gradients(
-    model: nn.Module, losses: Iterable[tuple[Tensor, float]]
-) -> dict[str, Tensor]:
-    """Σ weight (∂loss/∂w)² over some losses.
-
-    Args:
-        model: What the losses come from; it is not changed.
-        losses: Scalars in nats, each with its weight in the sum.
-
-    Returns:
-        For each trainable parameter w, by name, a tensor of its shape.
-    """
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
-    for loss, share in losses:
-        gradients = torch.autograd.grad(
-            loss, list(weights.values()), retain_graph=True, materialize_grads=True
-        )
-        for summed, g in zip(total.values(), gradients, strict=True):
-            summed.addcmul_(g, g, value=share)
-        del loss  # and its graph, before the next one is built
-    return total
