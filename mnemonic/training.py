@@ -31,13 +31,7 @@ from tqdm import tqdm
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    check_trainable,
-    device_of,
-    seeded,
-)
+from mnemonic.networks import check_loss, check_outputs, check_trainable, seeded
 from mnemonic.storage import generator_for
 
 if TYPE_CHECKING:
@@ -153,8 +147,8 @@ def train(
 
         fabric = Fabric(accelerator="auto", devices=1)
     device = fabric.device
-    home = device_of(model)
-    check_outputs(model, torch.zeros(2, *data.input_shape, device=home), data.n_classes)
+    probe = torch.zeros(2, *data.input_shape, device=device)
+    check_outputs(model.to(device), probe, data.n_classes)
     data = data.to(device)
     codes = codes.to(device) if codes is not None else None
     optimizer = torch.optim.SGD(
