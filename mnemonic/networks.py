@@ -95,6 +95,7 @@ def check_trainable(model: nn.Module) -> None:
 def check_loss(model: nn.Module, loss: Tensor) -> None:
     """Make sure that a loss can be differentiated by the weights."""
     if not loss.requires_grad:
+        check_trainable(model)
         raise ValueError(
             f"the output of {type(model).__name__} is cut off from its weights; its "
             "forward must not detach, nor run under no_grad"

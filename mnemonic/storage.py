@@ -72,8 +72,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             yield aside
             os.replace(aside, path)
         finally:
-            with contextlib.suppress(OSError):  # it may never have been there
-                aside.unlink()
+            aside.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, reason: object) -> None:

@@ -31,13 +31,7 @@ from tqdm import tqdm
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    check_trainable,
-    device_of,
-    seeded,
-)
+from mnemonic.networks import check_loss, check_outputs, check_trainable, seeded
 from mnemonic.storage import generator_for
 
 if TYPE_CHECKING:
@@ -153,8 +147,8 @@ def train(
 
         fabric = Fabric(accelerator="auto", devices=1)
     device = fabric.device
-    home = device_of(model)
-    check_outputs(model, torch.zeros(2, *data.input_shape, device=home), data.n_classes)
+    probe = torch.zeros(2, *data.input_shape, device=device)
+    check_outputs(model.to(device), probe, data.n_classes)
     data = data.to(device)
     codes = codes.to(device) if codes is not None else None
     optimizer = torch.optim.SGD(
@@ -168,7 +162,7 @@ def train(
     )
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     generator = generator_for("training", seed, device)
-    how = {"device": device, "generator": generator, "augment": True}
+    how = {"batch_size": recipe.batch_size, "device": device, "generator": generator}
     steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
     started, losses, step = time.perf_counter(), [], 0
     wrapped.train()
@@ -177,9 +171,7 @@ def train(
         epochs = tqdm(range(recipe.epochs), desc="training", disable=not shown)
         for epoch in epochs:
             total = torch.zeros((), device=device)
-            for inputs, labels in data.batches(
-                data.train, batch_size=recipe.batch_size, **how
-            ):
+            for inputs, labels in data.batches(data.train, augment=True, **how):
                 if t_mix > 0:
                     inputs = codes.substitute(inputs, labels, t_mix, generator)
                 # Every process draws the same batch and computes on a part of it. The
@@ -196,9 +188,8 @@ def train(
                     after_step(model)
                 total += mean.detach() * len(labels)
                 step += 1
-            losses.append(
-                float(fabric.all_reduce(total, reduce_op="mean")) / len(data.train)
-            )
+            total = fabric.all_reduce(total, reduce_op="mean")
+            losses.append(float(total) / len(data.train))
             epochs.set_postfix(loss=f"{losses[-1]:.3f}")
             if not math.isfinite(losses[-1]):
                 raise ValueError(

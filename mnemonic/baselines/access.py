@@ -76,8 +76,7 @@ class Access:
         self.classes = checked_classes(self.classes, checked_data(self.data).n_classes)
         if self.codes is not None:
             checked_codes(self.codes)
-        if self._whole is None:
-            self._whole = self.data
+        self._whole = self._whole or self.data
         if self._had is None:
             self._had = torch.zeros(len(self._whole.train), dtype=torch.bool)
 
@@ -130,14 +129,11 @@ class Access:
         Raises:
             ValueError: If a kind is neither of the two, or an argument does not fit.
         """
-        share = checked_number(
-            "share", share, lambda s: 0 < s <= 1, "a number above 0 and up to 1"
-        )
+        allowed = "a number above 0 and up to 1"
+        checked_number("share", share, lambda s: 0 < s <= 1, allowed)
         if per_class is not None:
-            allowed = "an integer of 1 or more"
-            per_class = checked_number(
-                "per_class", per_class, lambda n: n >= 1, allowed, whole=True
-            )
+            how = {"allowed": "an integer of 1 or more", "whole": True}
+            checked_number("per_class", per_class, lambda n: n >= 1, **how)
         for kind in kinds:
             if kind not in ("forget", "remaining"):
                 raise ValueError(
@@ -207,19 +203,20 @@ class Access:
         return self._given("recipe", "trains; say how", "mn.Recipe(...)")
 
     def trained(
-        self, network: nn.Module, images: Handed, seed: int, **how: object
+        self, images: Handed, seed: int, network: nn.Module | None = None, **how: object
     ) -> nn.Module:
         """Train a network by the recipe.
 
         Args:
-            network: Trained in place.
             images: All that it sees.
-            seed: Of the training.
+            seed: Of the training, and of fresh weights.
+            network: Trained in place; one with fresh weights by default.
             how: Codes, a loss, or what else ``mnemonic.training.train`` takes.
 
         Returns:
             The network in evaluation mode.
         """
+        network = self.fresh(seed) if network is None else network
         recipe = self.how_to_train()
         train(network, images, recipe=recipe, seed=seed, progress=False, **how)
         return network

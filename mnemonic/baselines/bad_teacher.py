@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.gradients import adam, descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of
@@ -51,6 +51,5 @@ def bad_teacher(
         return kl(teacher, model(inputs)).mean()
 
     batches = images.shuffled(batch_size, access.generator, epochs)
-    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
-    descend(loss, batches, optimizer)
+    descend(loss, batches, adam(model.train(), learning_rate))
     return model

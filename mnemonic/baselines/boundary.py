@@ -22,10 +22,7 @@ from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of, last_layer
 
-SPACE = {
-    "learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "epochs": (2, 10),
-}
+SPACE = {"learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2), "epochs": (2, 10)}
 
 
 def nearest_wrong(
@@ -65,12 +62,9 @@ def boundary_shrink(
     answers = nearest_wrong(model.eval(), images, bound, batch_size)
     wrong = ~access.forgets(answers)
 
-    def loss(inputs: Tensor, positions: Tensor) -> Tensor:
-        each = functional.cross_entropy(
-            model(inputs), answers[positions], reduction="none"
-        )
-        used = wrong[positions]
-        return (each * used).sum() / used.sum().clamp_min(1)
+    def loss(inputs: Tensor, at: Tensor) -> Tensor:
+        each = functional.cross_entropy(model(inputs), answers[at], reduction="none")
+        return (each * wrong[at]).sum() / wrong[at].sum().clamp_min(1)
 
     batches = images.numbered().shuffled(batch_size, access.generator, epochs)
     descend(loss, batches, sgd(model.train(), learning_rate, weight_decay=0.0))
@@ -100,11 +94,12 @@ def boundary_expand(
         new = torch.empty_like(rows[:1])
         new.uniform_(-spread, spread, generator=access.generator)
         setattr(layer, name, nn.Parameter(torch.cat([rows.detach(), new])))
-    descend(
-        lambda x, y: functional.cross_entropy(model(x), torch.full_like(y, k)),
-        images.shuffled(batch_size, access.generator, epochs),
-        sgd(model.train(), learning_rate, weight_decay=0.0),
-    )
+
+    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(model(inputs), torch.full_like(labels, k))
+
+    batches = images.shuffled(batch_size, access.generator, epochs)
+    descend(loss, batches, sgd(model.train(), learning_rate, weight_decay=0.0))
     for name, rows in list(layer.named_parameters()):
         setattr(layer, name, nn.Parameter(rows[:k].detach().clone()))
     return model

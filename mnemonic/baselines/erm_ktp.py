@@ -44,6 +44,8 @@ class Masked(nn.Module):
         super().__init__()
         self.network, self.last = network, last
         self.mask = nn.Parameter(torch.full((n_features, n_classes), 0.5))
+        before = self.mask.detach().clone()  # what the next step starts from
+        self.register_buffer("before", before, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits ``[N, K]``, without the mask."""
@@ -60,11 +62,16 @@ class Masked(nn.Module):
         overlap = (self.mask.T @ self.mask).triu(1).sum()
         return size + 0.1 * overlap
 
-    def clip(self) -> None:
-        """Scale each channel to a largest entry of 1, and cut at 0 and 1."""
-        with torch.no_grad():
-            top = self.mask.amax(1, keepdim=True)
-            self.mask.copy_((self.mask / top.clamp_min(1e-12)).clamp(0, 1))
+    @torch.no_grad()
+    def clip(self, pace: float = 1.0) -> None:
+        """Make the last step ``pace`` times as long, and cut at 0 and 1.
+
+        Each channel is scaled to a largest entry of 1 in between.
+        """
+        self.mask.copy_(self.before + pace * (self.mask - self.before))
+        top = self.mask.amax(1, keepdim=True)
+        self.mask.copy_((self.mask / top.clamp_min(1e-12)).clamp(0, 1))
+        self.before.copy_(self.mask)
 
 
 def prepared(access: Access, seed: int) -> nn.Module:
@@ -73,25 +80,16 @@ def prepared(access: Access, seed: int) -> nn.Module:
     name, layer = last_layer(network, access.data.input_shape)
     model = Masked(network, name, layer.in_features, access.n_classes)
     pace = MASK_RATE / access.how_to_train().learning_rate
-    start = model.mask  # of each step
 
     def loss(_: nn.Module, inputs: Tensor, labels: Tensor, epoch: int) -> Tensor:
-        nonlocal start
-        start = model.mask.detach().clone()
         if epoch % 3 != 2:
             return functional.cross_entropy(model(inputs), labels, reduction="sum")
         outputs = model.masked(inputs, labels)
         mean = functional.cross_entropy(outputs, labels) + 1e-3 * model.penalty()
         return mean * len(inputs)
 
-    @torch.no_grad()
-    def mask_alone(_: nn.Module) -> None:
-        """Lengthen the step of the mask from the recipe's rate to its own, and clip."""
-        model.mask.copy_(start + pace * (model.mask - start))
-        model.clip()
-
-    images = access.images("forget", "remaining")
-    return access.trained(model, images, seed, loss=loss, after_step=mask_alone)
+    how = {"loss": loss, "after_step": lambda _: model.clip(pace)}
+    return access.trained(access.images("forget", "remaining"), seed, model, **how)
 
 
 def features(network: nn.Module, last: str, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.gradients import adam, cross_entropy, descend
 from mnemonic.baselines.method import method
 
 
@@ -106,14 +106,8 @@ def fastmu(
         return functional.cross_entropy(model(x), torch.cat([labels, named[drawn]]))
 
     model.train()
-    descend(
-        with_noise,
-        images.shuffled(real_batch, generator),
-        torch.optim.Adam(model.parameters(), lr=impair_rate),
-    )
-    descend(
-        lambda x, y: functional.cross_entropy(model(x), y),
-        images.shuffled(batch_size, generator),
-        torch.optim.Adam(model.parameters(), lr=repair_rate),
-    )
+    batches = images.shuffled(real_batch, generator)
+    descend(with_noise, batches, adam(model, impair_rate))
+    batches = images.shuffled(batch_size, generator)
+    descend(cross_entropy(model), batches, adam(model, repair_rate))
     return model

@@ -7,10 +7,9 @@ the settings of Jia et al. 2023 (*Model Sparsity Can Simplify Machine Unlearning
 from __future__ import annotations
 
 from torch import nn
-from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.gradients import cross_entropy, descend, sgd
 from mnemonic.baselines.method import method
 
 
@@ -31,9 +30,6 @@ def finetune(
 ) -> nn.Module:
     """Descend on the cross-entropy of the remaining images."""
     images = access.images("remaining")
-    descend(
-        lambda x, y: functional.cross_entropy(model(x), y),
-        images.shuffled(batch_size, access.generator, epochs),
-        sgd(model.train(), learning_rate),
-    )
+    batches = images.shuffled(batch_size, access.generator, epochs)
+    descend(cross_entropy(model), batches, sgd(model.train(), learning_rate))
     return model

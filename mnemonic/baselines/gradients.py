@@ -1,4 +1,4 @@
-"""Steps down a loss, and sums of squared gradients: what most of the rules are made of.
+"""Steps down a loss: what most of the rules are made of.
 
 Example:
     >>> model = nn.Linear(1, 1, bias=False)
@@ -15,20 +15,23 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
-def sgd(
-    model: nn.Module,
-    learning_rate: float,
-    *,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-) -> torch.optim.SGD:
-    """The optimiser of most of the methods; the learning rate is constant."""
-    moving = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(
-        moving, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
-    )
+def sgd(model: nn.Module, learning_rate: float, **how: float) -> torch.optim.SGD:
+    """SGD at a constant rate, with the momentum and decay of most of the methods."""
+    how = {"momentum": 0.9, "weight_decay": 5e-4} | how
+    return torch.optim.SGD(model.parameters(), lr=learning_rate, **how)
+
+
+def adam(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam at a constant rate, as torch has it."""
+    return torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+
+def cross_entropy(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of ordinary training, of inputs and labels; mean, nats."""
+    return lambda inputs, labels: functional.cross_entropy(model(inputs), labels)
 
 
 def descend(
@@ -41,27 +44,3 @@ def descend(
         optimizer.zero_grad()
         loss(inputs, labels).backward()
         optimizer.step()
-
-
-def squared_gradients(
-    model: nn.Module, losses: Iterable[tuple[Tensor, float]]
-) -> dict[str, Tensor]:
-    """Σ weight (∂loss/∂w)² over some losses.
-
-    Args:
-        model: What the losses come from; it is not changed.
-        losses: Scalars in nats, each with its weight in the sum.
-
-    Returns:
-        For each trainable parameter w, by name, a tensor of its shape.
-    """
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
-    for loss, share in losses:
-        gradients = torch.autograd.grad(
-            loss, list(weights.values()), retain_graph=True, materialize_grads=True
-        )
-        for summed, g in zip(total.values(), gradients, strict=True):
-            summed.addcmul_(g, g, value=share)
-        del loss  # and its graph, before the next one is built
-    return total

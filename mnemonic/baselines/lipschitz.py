@@ -48,9 +48,7 @@ def lipschitz(
         low, high = inputs.min(), inputs.max()
         outputs, total = model(inputs), 0.0
         for _ in range(n_copies):
-            noise = torch.randn(
-                inputs.shape, generator=access.generator, device=inputs.device
-            )
+            noise = torch.empty_like(inputs).normal_(generator=access.generator)
             moved = (inputs + sigma * noise).clamp(low, high)
             with torch.no_grad():
                 other = model(moved)

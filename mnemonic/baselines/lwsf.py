@@ -78,7 +78,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
         mean = am_softmax(model(x), labels) + am_softmax(model(mixed), labels)
         return mean * len(x)
 
-    return access.trained(model, images, seed, loss=loss)
+    return access.trained(images, seed, model, loss=loss)
 
 
 @method(

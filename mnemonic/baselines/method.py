@@ -19,15 +19,7 @@ from torch import nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import Counts, counted
-from mnemonic.checks import checked_seed
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    check_trainable,
-    device_of,
-    seeded,
-    synchronise,
-)
+from mnemonic.networks import check_loss, check_outputs, device_of, seeded, synchronise
 from mnemonic.storage import generator_for
 
 
@@ -92,8 +84,7 @@ class Method:
         """
         if self.preparation is not None:
             return self.preparation(access, seed).eval()
-        whole = access.images("forget", "remaining")
-        return access.trained(access.fresh(seed), whole, seed)
+        return access.trained(access.images("forget", "remaining"), seed)
 
     def __call__(
         self, model: nn.Module, access: Access, *, seed: int = 0, **settings: object
@@ -114,20 +105,17 @@ class Method:
 
         A ``PermissionError`` says that the access is to less than the method reads.
         """
-        strange = set(settings) - set(self.defaults)
-        if strange:
+        if strange := settings.keys() - self.defaults.keys():
             raise ValueError(
                 f"{self.name} has no setting {', '.join(sorted(strange))}; it has "
                 f"{', '.join(self.defaults) or 'none'}; leave out what it has not"
             )
         if not isinstance(access, Access):
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
-        seed = checked_seed(seed)
         device = device_of(model)
         probe = torch.zeros(2, *access.data.input_shape, device=device)
         tried = copy.deepcopy(model)  # whoever watches the network sees nothing
         logits = check_outputs(tried, probe, access.n_classes, gradients=True)
-        check_trainable(tried)
         check_loss(tried, logits)
         del tried, logits
         narrowed = access.recounted().only(self.reads)

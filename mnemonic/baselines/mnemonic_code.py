@@ -24,7 +24,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     """Train with codes (Algorithm 1)."""
     images = access.images("forget", "remaining")
     how = {"codes": access.the_codes(), "t_mix": access.t_mix}
-    return access.trained(access.fresh(seed), images, seed, **how)
+    return access.trained(images, seed, **how)
 
 
 def quietly_forget(

@@ -9,10 +9,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.gradients import cross_entropy, descend, sgd
 from mnemonic.baselines.method import method
 
 
@@ -33,11 +32,9 @@ def neggrad(
 ) -> nn.Module:
     """Ascend on the cross-entropy of the forget images."""
     images = access.images("forget")
-    descend(
-        lambda x, y: -functional.cross_entropy(model(x), y),
-        images.shuffled(batch_size, access.generator, epochs),
-        sgd(model.train(), learning_rate),
-    )
+    loss = cross_entropy(model)
+    batches = images.shuffled(batch_size, access.generator, epochs)
+    descend(lambda x, y: -loss(x, y), batches, sgd(model.train(), learning_rate))
     return model
 
 
@@ -66,10 +63,11 @@ def neggrad_plus(
     enough = epochs * len(remaining.train)  # one batch of D_F a batch of D_R
     forget_batches = forget.shuffled(batch_size, access.generator, enough)
 
+    mean = cross_entropy(model)
+
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        x, y = next(forget_batches)
-        kept = functional.cross_entropy(model(inputs), labels)
-        return alpha * kept - (1 - alpha) * functional.cross_entropy(model(x), y)
+        kept, lost = mean(inputs, labels), mean(*next(forget_batches))
+        return alpha * kept - (1 - alpha) * lost
 
     batches = remaining.shuffled(batch_size, access.generator, epochs)
     descend(loss, batches, sgd(model.train(), learning_rate))

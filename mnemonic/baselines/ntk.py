@@ -67,14 +67,11 @@ def step_scale(delta: Tensor, error: Tensor) -> float:
     space={"ridge": (0.01, 0.1, 1.0), "per_class": (2,)},
 )
 def ntk_f(
-    model: nn.Module,
-    access: Access,
-    *,
-    ridge: float = 0.1,
-    per_class: int = 5,
+    model: nn.Module, access: Access, *, ridge: float = 0.1, per_class: int = 5
 ) -> nn.Module:
     """Step from the linear solution on D to the one on D_R."""
-    n_weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    moving = [p for p in model.parameters() if p.requires_grad]
+    n_weights = sum(p.numel() for p in moving)
     k = access.n_classes
     if 4 * n_weights * per_class * k * k > LIMIT:
         raise ValueError(
@@ -89,7 +86,6 @@ def ntk_f(
     on_rest = shift(rows[kept], residuals[kept], ridge, n_kept)
     delta = on_rest - shift(rows, residuals, ridge, n)
     first = access.first_weights().to(rows.device)
-    moving = [p for p in model.parameters() if p.requires_grad]
     start = [p for p in first.parameters() if p.requires_grad]
     trained = nn.utils.parameters_to_vector(moving).detach()
     error = trained - nn.utils.parameters_to_vector(start).detach() - on_rest

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.gradients import adam, cross_entropy, descend
 from mnemonic.baselines.method import method
 
 
@@ -44,9 +43,7 @@ def random_label(
     true = images.train.labels.to(access.generator.device)
     wrong = other_labels(true, access.n_classes, access.generator)
     targets = torch.where(access.forgets(true), wrong, true)
-    descend(
-        lambda x, position: functional.cross_entropy(model(x), targets[position]),
-        images.numbered().shuffled(batch_size, access.generator, epochs),
-        torch.optim.Adam(model.train().parameters(), lr=learning_rate),
-    )
+    loss, optimizer = cross_entropy(model), adam(model.train(), learning_rate)
+    batches = images.numbered().shuffled(batch_size, access.generator, epochs)
+    descend(lambda x, position: loss(x, targets[position]), batches, optimizer)
     return model

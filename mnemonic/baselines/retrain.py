@@ -23,5 +23,4 @@ def another(seed: int, purpose: str) -> int:
 @method("retrain", title="retrained", reads={"remaining"})
 def retrain(model: nn.Module, access: Access) -> nn.Module:
     """Train a new network without the forget classes."""
-    new = another(access.seed, "retrain")
-    return access.trained(access.fresh(new), access.images("remaining"), new)
+    return access.trained(access.images("remaining"), another(access.seed, "retrain"))

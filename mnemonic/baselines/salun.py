@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.gradients import cross_entropy, descend, sgd
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.networks import device_of
@@ -25,8 +24,9 @@ def salient(
 ) -> dict[str, Tensor]:
     """Mark the share of all weights with the largest summed gradient on ``images``."""
     model.zero_grad()
+    loss = cross_entropy(model)
     for inputs, labels in images.in_order(batch_size, device_of(model)):
-        functional.cross_entropy(model(inputs), labels).backward()  # they add up
+        loss(inputs, labels).backward()  # they add up
     total = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     sizes = torch.cat([v.abs().flatten() for v in total.values()])
@@ -34,10 +34,7 @@ def salient(
     marked = torch.zeros_like(sizes, dtype=torch.bool)
     marked[sizes.topk(kept).indices] = True  # no more than that where zeros tie
     parts = marked.split([v.numel() for v in total.values()])
-    return {
-        name: part.view_as(v)
-        for (name, v), part in zip(total.items(), parts, strict=True)
-    }
+    return {n: m.view_as(total[n]) for n, m in zip(total, parts, strict=True)}
 
 
 @method(
@@ -64,17 +61,17 @@ def salun(
     """Random labels on a hard mask of salient weights, or one on gradients (soft)."""
     forget, remaining = access.images("forget"), access.images("remaining")
     mask = salient(model.eval(), forget, share, batch_size)
-    masked = [(model.get_parameter(name), m) for name, m in mask.items()]
-    first = [p.detach().clone() for p, _ in masked]
+    weights = [(model.get_parameter(name), m) for name, m in mask.items()]
+    masked = [(p, m, p.detach().clone()) for p, m in weights]
     optimizer = sgd(model.train(), learning_rate)
 
     def mask_gradients(*_: object) -> None:
-        for p, m in masked:
+        for p, m, _ in masked:
             p.grad.mul_(m)
 
     @torch.no_grad()
     def restore(*_: object) -> None:
-        for (p, m), start in zip(masked, first, strict=True):
+        for p, m, start in masked:
             p.copy_(torch.where(m, p, start))
             optimizer.state[p]["momentum_buffer"].mul_(m)
 
@@ -83,16 +80,13 @@ def salun(
     else:
         optimizer.register_step_post_hook(restore)
 
-    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(model(inputs), labels)
+    loss, generator = cross_entropy(model), access.generator
 
     def random_loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        drawn = torch.empty_like(labels).random_(
-            access.n_classes, generator=access.generator
-        )
+        drawn = torch.empty_like(labels).random_(access.n_classes, generator=generator)
         return loss(inputs, drawn)
 
     for _ in range(epochs):
-        descend(random_loss, forget.shuffled(batch_size, access.generator), optimizer)
-        descend(loss, remaining.shuffled(batch_size, access.generator), optimizer)
+        descend(random_loss, forget.shuffled(batch_size, generator), optimizer)
+        descend(loss, remaining.shuffled(batch_size, generator), optimizer)
     return model

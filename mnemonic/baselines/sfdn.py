@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.fisher.squares import squared_gradients, trainable
 from mnemonic.networks import device_of, last_layer
 
 
@@ -37,7 +37,7 @@ def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
             for y, p_y in enumerate(log_p.exp().tolist()):
                 yield -log_p[y], p_y / len(images.train)
 
-    return squared_gradients(model, losses())
+    return squared_gradients(trainable(model), losses())
 
 
 @method(
@@ -45,10 +45,7 @@ def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
     title="SFDN",
     reads={"remaining"},
     cites=("golatkar2020eternal",),
-    space={
-        "alpha": (1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5),
-        "per_class": (50,),
-    },
+    space={"alpha": (1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5), "per_class": (50,)},
 )
 def sfdn(
     model: nn.Module,

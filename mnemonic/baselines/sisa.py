@@ -41,8 +41,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     networks = []
     for s in range(SHARDS):
         images = access.images("forget", "remaining", where=shard_of == s)
-        new = another(seed, f"shard-{s}")
-        networks.append(access.trained(access.fresh(new), images, new))
+        networks.append(access.trained(images, another(seed, f"shard-{s}")))
     return Shards(networks, shard_of).to(device_of(networks[0]))
 
 
@@ -62,6 +61,6 @@ def sisa(model: nn.Module, access: Access) -> nn.Module:
         )
     for s in range(len(model.networks)):
         images = access.images("remaining", where=model.shard_of == s)
-        new = another(access.seed, f"shard-{s}-again")
-        model.networks[s] = access.trained(access.fresh(new), images, new)
+        again = another(access.seed, f"shard-{s}-again")
+        model.networks[s] = access.trained(images, again)
     return model

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import squared_gradients
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.fisher.squares import squared_gradients, trainable
 
 
 def importance(
@@ -31,7 +31,7 @@ def importance(
     how = {"device": generator.device, "generator": generator}
     batches = images.batches(images.train, batch_size=batch_size, **how)
     losses = ((functional.cross_entropy(model(x), y), 1.0) for x, y in batches)
-    total = squared_gradients(model, losses)
+    total = squared_gradients(trainable(model), losses)
     n_batches = math.ceil(len(images.train) / batch_size)
     return {name: v / n_batches for name, v in total.items()}
 
@@ -41,10 +41,7 @@ def importance(
     title="SSD",
     reads={"forget", "remaining"},
     cites=("foster2024ssd",),
-    space={
-        "alpha": (1.0, 3.0, 10.0, 30.0, 100.0),
-        "dampening": (0.1, 1.0),
-    },
+    space={"alpha": (1.0, 3.0, 10.0, 30.0, 100.0), "dampening": (0.1, 1.0)},
 )
 def ssd(
     model: nn.Module,

@@ -30,7 +30,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.fastmu import hostile_noise
-from mnemonic.baselines.gradients import descend
+from mnemonic.baselines.gradients import adam, descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of, seeded, watched
@@ -67,16 +67,15 @@ def error_min_max(
     labels = torch.arange(access.n_classes, device=images.device)
     labels = labels.repeat_interleave(n_noise)
     sign = torch.where(access.forgets(labels) & ascend, -1.0, 1.0)
-    optimizer = torch.optim.Adam(model.train().parameters(), lr=learning_rate)
+    optimizer = adam(model.train(), learning_rate)
 
     def loss(inputs: Tensor, chosen: Tensor) -> Tensor:
         each = functional.cross_entropy(model(inputs), labels[chosen], reduction="none")
         return (sign[chosen] * each).mean()
 
+    n = len(labels) * repeats
     for _ in range(epochs):
-        order = torch.randperm(
-            len(labels) * repeats, generator=generator, device=generator.device
-        )
+        order = torch.randperm(n, generator=generator, device=generator.device)
         parts = (order % len(labels)).split(batch_size)
         descend(loss, ((images[part], part) for part in parts), optimizer)
     return model
@@ -152,9 +151,7 @@ def gkt(
     student = access.fresh(new).to(device).train()
     with seeded(new):
         maker = Generator(access.data.input_shape).to(device)
-    optimizers = {
-        m: torch.optim.Adam(m.parameters(), lr=learning_rate) for m in (maker, student)
-    }
+    optimizers = {m: adam(m, learning_rate) for m in (maker, student)}
 
     def step(moved: nn.Module, images: Tensor, sign: float, weight: float) -> None:
         with torch.no_grad():
@@ -171,9 +168,7 @@ def gkt(
         optimizers[moved].step()
 
     for _ in range(cycles):
-        noise = torch.randn(
-            (batch_size, 128), generator=access.generator, device=device
-        )
+        noise = torch.randn(batch_size, 128, generator=access.generator, device=device)
         step(maker, maker(noise), -1.0, 0.0)
         with torch.no_grad():
             images = maker(noise)  # the same for all steps of the student

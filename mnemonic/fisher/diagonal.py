@@ -21,6 +21,7 @@ Example:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -31,7 +32,7 @@ from torch.nn import functional
 from mnemonic.checks import check_samples
 from mnemonic.fisher.chunks import bytes_of_one, in_chunks
 from mnemonic.fisher.rules import Untapped
-from mnemonic.fisher.squares import zeros_like
+from mnemonic.fisher.squares import squared_gradients, trainable, zeros_like
 from mnemonic.fisher.tapped import check_finite, tapped
 from mnemonic.networks import (
     check_outputs,
@@ -79,7 +80,7 @@ def diagonal_fisher(
 
 def _one_by_one(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Each sample as if it were alone: many at a time by vmap, else in a loop."""
-    weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    weights = trainable(model)
     n_bytes = 3 * bytes_of_one(model, inputs)
     n_bytes += 2 * sum(p.nbytes for p in weights.values())
     mapped = partial(_mapped, model, weights, len(inputs) ** -0.5)
@@ -110,15 +111,10 @@ def _mapped(model, weights, weight, inputs, labels) -> dict[str, Tensor]:
 
 def _looped(model, weights, inputs, labels) -> dict[str, Tensor]:
     """One backward pass a sample: the definition, F_i = mean of (∂L/∂w_i)²."""
-    total = zeros_like(weights)
-    for x, y in zip(inputs.split(1), labels.split(1), strict=True):
-        logits = check_outputs(model, x, gradients=True)
-        gradients = torch.autograd.grad(
-            functional.cross_entropy(logits, y),
-            list(weights.values()),
-            materialize_grads=True,
-        )
-        for summed, g in zip(total.values(), gradients, strict=True):
-            g = g.to(summed.dtype)
-            summed.addcmul_(g, g, value=1 / len(inputs))
-    return total
+
+    def losses() -> Iterator[tuple[Tensor, float]]:
+        for x, y in zip(inputs.split(1), labels.split(1), strict=True):
+            logits = check_outputs(model, x, gradients=True)
+            yield functional.cross_entropy(logits, y), 1 / len(inputs)
+
+    return squared_gradients(weights, losses())

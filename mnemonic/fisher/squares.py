@@ -9,8 +9,10 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Squares:
@@ -68,9 +70,38 @@ class Squares:
                 block.addcmul_(g, g)
 
 
+def squared_gradients(
+    weights: dict[str, Tensor], losses: Iterable[tuple[Tensor, float]]
+) -> dict[str, Tensor]:
+    """Σ share (∂loss/∂w)² over some losses.
+
+    Args:
+        weights: By name; the sums have their shapes, in at least float32.
+        losses: Scalars in nats, each with its share in the sum.
+
+    Returns:
+        A sum for each weight, by name.
+    """
+    total = zeros_like(weights)
+    for loss, share in losses:
+        gradients = torch.autograd.grad(
+            loss, list(weights.values()), retain_graph=True, materialize_grads=True
+        )
+        for summed, g in zip(total.values(), gradients, strict=True):
+            g = g.to(summed.dtype)
+            summed.addcmul_(g, g, value=share)
+        del loss  # and its graph, before the next one is built
+    return total
+
+
 def wide(values: Tensor) -> Tensor:
     """Half precision as float32: a square would fall below its smallest number."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that may move, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def zeros_like(weights: dict[str, Tensor]) -> dict[str, Tensor]:

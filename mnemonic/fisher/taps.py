@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mnemonic.fisher.rules import RULES, Untapped
-from mnemonic.fisher.squares import Squares
+from mnemonic.fisher.squares import Squares, trainable
 
 
 class Taps(TorchFunctionMode):
@@ -40,7 +40,7 @@ class Taps(TorchFunctionMode):
         if single and single.why_not:
             raise Untapped(single.why_not)
         self.n, self.single = n, single
-        weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        weights = trainable(model)
         self.parameters = weights
         self._names = {id(p): name for name, p in weights.items()}
         self.why_not = ""  # exact
