@@ -150,14 +150,14 @@ class MnemonicCodes:
             codes = self.images[labels]
             if codes.shape != inputs.shape:
                 raise ValueError(f"the codes of these labels are {described(codes)}")
+            replaced = drawn < t_mix  # Eq. 1
+            return torch.where(replaced[:, None, None, None], codes, inputs)
         except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as e:
             raise ValueError(
                 f"inputs {described(inputs)} with labels {described(labels)} and a "
                 f"{type(generator).__name__} ({e}); give images [B, C, H, W], int64 "
                 f"labels [B] in 0..{len(self.images) - 1} and a torch.Generator"
             ) from e
-        replaced = drawn < t_mix  # Eq. 1
-        return torch.where(replaced[:, None, None, None], codes, inputs)
 
     def to(self, device: torch.device | str | torch.dtype) -> MnemonicCodes:
         """The codes on another device (else a ``ValueError``), or in other floats."""
