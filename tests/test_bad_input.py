@@ -378,8 +378,9 @@ def public():
     own = [
         n for n in own if getattr(mn.results, n).__module__ == "mnemonic.lab.results"
     ]
+    audits_own = [n for n, f in vars(audits).items() if not inspect.ismodule(f)]
     for module, prefix, names in (
-        (mn, "", mn.__all__), (audits, "audits.", audits.__all__),
+        (mn, "", mn.__all__), (audits, "audits.", audits_own),
         (mn.results, "results.", own),
     ):  # fmt: skip
         for name in (n for n in names if not n.startswith("_")):

@@ -41,7 +41,7 @@ from mnemonic.audits.outputs import (
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
-from mnemonic.checks import checked_classes, checked_seed
+from mnemonic.checks import checked_classes
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import digest
@@ -104,8 +104,8 @@ def audit(
     fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
-    checked_seed(seed)
-    references = _networks(reference)
+    references = [] if reference is None else reference
+    references = list(references) if isinstance(references, Sequence) else [references]
     if codes is not None:
         checked_codes(codes).check(data)
     context = (data, classes, original, codes, seed)
@@ -186,20 +186,6 @@ def _mean_over(found: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
                 *map(fmean, zip(*each, strict=True)), first.unit, first.n
             )
     return means
-
-
-def _networks(given: object) -> list[nn.Module]:
-    if given is None:
-        return []
-    networks = [given] if isinstance(given, nn.Module) else given
-    if not isinstance(networks, Sequence) or not all(
-        isinstance(n, nn.Module) for n in networks
-    ):
-        raise ValueError(
-            f"reference is {given!r}; give a network trained without the forget "
-            "classes, or a list of some"
-        )
-    return list(networks)
 
 
 def _measured(references: list[nn.Module], *context: object) -> list[Measures]:

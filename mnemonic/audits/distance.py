@@ -125,7 +125,8 @@ def distances(
     Raises:
         ValueError: If there is no reference, or something else does not fit.
     """
-    if not (isinstance(references, Sequence) and len(references)):
+    given = references if isinstance(references, Sequence) else []
+    if not (given and all(isinstance(network, nn.Module) for network in given)):
         raise ValueError(
             f"references are {references!r}; give a list of at least one network that "
             "was trained without the forget classes, such as [network]"
