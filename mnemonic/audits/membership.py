@@ -111,9 +111,8 @@ def loss_attack(
     Raises:
         ValueError: If the sizes differ or are too small.
     """
-    checked_tensors(1, members=members)
-    checked_tensors(1, others=others)
-    if members.shape != others.shape or len(members) < FEWEST:
+    checked_tensors(1, members=members, others=others)
+    if len(members) < FEWEST:
         raise ValueError(
             f"{len(members)} members and {len(others)} others; give as many of both, "
             f"{FEWEST} or more (see matched_losses)"

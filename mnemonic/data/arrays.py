@@ -211,13 +211,12 @@ class ImageData:
 
         A ``ValueError`` says what of the classes does not fit.
         """
-        dropped = torch.tensor(checked_classes(classes, self.n_classes))
-
-        def kept(split: Split) -> Split:
-            mask = ~torch.isin(split.labels, dropped.to(split.labels.device))
-            return split.take(mask)
-
-        return replace(self, train=kept(self.train), validation=kept(self.validation))
+        classes = checked_classes(classes, self.n_classes)
+        train, validation = (
+            split.take(~splits.belongs(split.labels, classes))
+            for split in (self.train, self.validation)
+        )
+        return replace(self, train=train, validation=validation)
 
     def to(self, device: torch.device | str) -> ImageData:
         """With its splits in memory on a device; a ``ValueError`` where it is none."""

@@ -47,15 +47,14 @@ def array_split(part: str, arrays: tuple[Tensor | np.ndarray, ...]) -> ArraySpli
         ) from error
     if images.ndim == 3:
         images = images[:, None]
-    odd = images.is_meta or images.is_complex()
-    if odd or images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
         raise ValueError(
             f"{part} images are {described(images)}; give [N, C, H, W] with one or "
             "three channels, or [N, H, W] (permute images whose channels are last), of "
             "uint8 or floats"
         )
-    odd = labels.is_meta or labels.is_complex() or labels.is_floating_point()
-    if odd or labels.dtype == torch.bool or labels.shape != images.shape[:1]:
+    odd = labels.is_floating_point() or labels.dtype == torch.bool
+    if odd or labels.shape != images.shape[:1]:
         raise ValueError(
             f"{part} labels are {described(labels)}; give {len(images)} integers, one "
             "an image"
@@ -115,9 +114,9 @@ def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, 
                 f"{len(class_names)} classes from 0, in the order of their names, and "
                 "get files anew that may be damaged"
             )
-        counts = torch.bincount(split.labels, minlength=len(class_names)).tolist()
-        if 0 in counts:
-            empty = [n for n, c in zip(class_names, counts, strict=True) if c == 0]
+        counts = torch.bincount(split.labels, minlength=len(class_names))
+        empty = [n for n, c in zip(class_names, counts, strict=True) if c == 0]
+        if empty:
             raise ValueError(
                 f"the {part} split has no image of {listed(empty)}; every class needs "
                 "one: add images or leave the class out"

@@ -18,7 +18,8 @@ from mnemonic.exercises.answers import (
     expect,
     tiny_network,
 )
-from mnemonic.fisher.diagonal import compare_fishers, diagonal_fisher
+from mnemonic.fisher.diagonal import diagonal_fisher
+from mnemonic.fisher.errors import compare_fishers
 
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:
