@@ -16,8 +16,6 @@ Example:
     ['accuracy', 'distance', 'membership', 'probe', 'prototype', 'relearning']
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import fmean, stdev

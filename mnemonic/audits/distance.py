@@ -24,8 +24,6 @@ Example:
     (0.5256, 0.4744)
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Sequence

@@ -17,8 +17,6 @@ Example:
     ['0%/answered', '10%/answered', '30%/answered', '50%/answered']
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -24,8 +24,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import sys
 
 import torch

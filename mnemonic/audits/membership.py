@@ -22,8 +22,6 @@ Example:
     (1.0, 100.0)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -13,8 +13,6 @@ Example:
     ([100, 10], ('1', '2', '3'))
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

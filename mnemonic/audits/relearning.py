@@ -19,8 +19,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence

@@ -7,8 +7,6 @@ Example:
     torch.Size([4, 1, 8, 8])
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 

@@ -7,8 +7,6 @@ Example:
     [4, 1, 8, 8]
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -9,8 +9,6 @@ Example:
     FileNotFoundError: cub is not here: looked for images.txt in ...
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mnemonic.data.arrays import ImageData

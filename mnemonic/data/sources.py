@@ -9,8 +9,6 @@ Example:
     (3500, 500, 1000)
 """
 
-from __future__ import annotations
-
 import io
 import os
 import tarfile
