@@ -190,7 +190,7 @@ def _measured(references: list[nn.Module], *context: object) -> list[Measures]:
     """Measures of each reference, compared with the other ones; kept in memory."""
     data, classes, original, codes, seed = context
     networks = [*references, *([] if original is None else [original])]
-    few = data.test.take(torch.arange(min(len(data.test), 64)))
+    few = data.test.take(slice(64))
     # Answers too: what forward does is neither in the weights nor in the name.
     known = [(str(n), dict(n.state_dict()), logits_of(n, data, few)) for n in networks]
     key = digest(known, original is None, data, classes, codes, seed)

@@ -27,7 +27,7 @@ from torch import Tensor
 from mnemonic.checks import checked_classes, checked_device, checked_path
 from mnemonic.data import batches, splits
 from mnemonic.data.incoming import array_split, completed, folder_splits
-from mnemonic.data.splits import FileSplit, Split
+from mnemonic.data.splits import FileSplit, Split, belongs
 
 Arrays = tuple[Tensor | np.ndarray, Tensor | np.ndarray]  # images and labels
 Augmentation = Literal["none", "crop-flip"]
@@ -105,6 +105,11 @@ class ImageData:
         if validation is None:
             del given["validation"]
         made = {part: array_split(part, a) for part, a in given.items()}
+        shapes = {part: tuple(split.pixels.shape[1:]) for part, split in made.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(
+                f"images differ in shape between splits: {shapes}; give all of one"
+            )
         return cls.from_splits(name, [str(n) for n in class_names], made, augmentation)
 
     @classmethod
@@ -212,10 +217,8 @@ class ImageData:
         A ``ValueError`` says what of the classes does not fit.
         """
         classes = checked_classes(classes, self.n_classes)
-        train, validation = (
-            split.take(~splits.belongs(split.labels, classes))
-            for split in (self.train, self.validation)
-        )
+        train = self.train.take(~belongs(self.train.labels, classes))
+        validation = self.validation.take(~belongs(self.validation.labels, classes))
         return replace(self, train=train, validation=validation)
 
     def to(self, device: torch.device | str) -> ImageData:

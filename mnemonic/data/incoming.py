@@ -81,7 +81,7 @@ def folder_splits(
 
 
 def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, Split]:
-    """Splits in which each class has images, all of one shape.
+    """Splits in which each class has images.
 
     Args:
         parts: ``train``, ``test`` and, if there is one, ``validation``.
@@ -91,8 +91,8 @@ def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, 
         The same with a validation split: where missing, a tenth of ``train``.
 
     Raises:
-        ValueError: If a label is out of range, a class has no image in a split, there
-            is but one class, or shapes differ between splits.
+        ValueError: If a label is out of range, a class has no image in a split, or
+            there is but one class.
     """
     if len(class_names) < 2:
         raise ValueError(
@@ -119,13 +119,4 @@ def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, 
                 f"the {part} split has no image of {listed(empty)}; every class needs "
                 "one: add images or leave the class out"
             )
-    shapes = {
-        part: tuple(split.pixels.shape[1:])
-        for part, split in parts.items()
-        if isinstance(split, ArraySplit)
-    }
-    if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"images differ in shape between splits: {shapes}; give all of one"
-        )
     return parts
