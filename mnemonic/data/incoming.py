@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnemonic.checks import checked_number, described, listed
+from mnemonic.checks import checked_whole, described, listed
 from mnemonic.data.files import class_folders
 from mnemonic.data.splits import ArraySplit, Split, file_split, stratified
 
@@ -72,10 +72,7 @@ def folder_splits(
     folder: Path, image_size: object
 ) -> tuple[list[str], dict[str, Split]]:
     """Class names and splits of ``<folder>/<split>/<class>/<image>``."""
-    allowed = f"pixels, 1 to {MOST_PIXELS}"
-    size = checked_number(
-        "image_size", image_size, lambda s: 1 <= s <= MOST_PIXELS, allowed, whole=True
-    )
+    size = checked_whole("image_size", image_size, 1, MOST_PIXELS)
     names, rows = class_folders(folder)
     return names, {part: file_split(r, size) for part, r in rows.items()}
 
