@@ -13,12 +13,10 @@ Example:
     ((1, 8, 8), 18, 2)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -81,7 +79,7 @@ class ImageData:
         class_names: Sequence[str],
         name: str = "arrays",
         augmentation: Augmentation = "none",
-    ) -> ImageData:
+    ) -> Self:
         """Data from images and labels that are already in memory.
 
         Args:
@@ -119,7 +117,7 @@ class ImageData:
         class_names: Sequence[str],
         parts: dict[str, Split],
         augmentation: Augmentation,
-    ) -> ImageData:
+    ) -> Self:
         """Data from splits named ``train``, ``test`` and perhaps ``validation``."""
         if augmentation not in ("none", "crop-flip"):
             raise ValueError(
@@ -137,7 +135,7 @@ class ImageData:
         *,
         image_size: int = 224,
         augmentation: Augmentation = "none",
-    ) -> ImageData:
+    ) -> Self:
         """Data from image files, one folder a class.
 
         Args:
@@ -204,7 +202,7 @@ class ImageData:
                 inputs = batches.crop_and_flip(inputs, generator)
             yield inputs, labels
 
-    def without(self, classes: Sequence[int]) -> ImageData:
+    def without(self, classes: Sequence[int]) -> Self:
         """Take classes out of train and validation, and keep them in test.
 
         Args:
@@ -221,7 +219,7 @@ class ImageData:
         validation = self.validation.take(~belongs(self.validation.labels, classes))
         return replace(self, train=train, validation=validation)
 
-    def to(self, device: torch.device | str) -> ImageData:
+    def to(self, device: torch.device | str) -> Self:
         """With its splits in memory on a device; a ``ValueError`` where it is none."""
         device = checked_device(device)
         return replace(self, **{p: getattr(self, p).to(device) for p in SPLITS})
