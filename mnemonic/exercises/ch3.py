@@ -18,8 +18,7 @@ from mnemonic.exercises.answers import (
     expect,
     tiny_network,
 )
-from mnemonic.fisher.diagonal import diagonal_fisher
-from mnemonic.fisher.errors import compare_fishers
+from mnemonic.fisher.diagonal import compare_fishers, diagonal_fisher
 
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:
