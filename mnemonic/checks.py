@@ -12,8 +12,7 @@ Example:
     seed is None; give an integer from -2**63 to 2**64 - 1
 """
 
-from __future__ import annotations
-
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -53,6 +52,16 @@ def checked_number(
     if number is None or (whole and isinstance(number, float)) or not fits(number):
         raise ValueError(f"{name} is {value!r}; give {allowed}")
     return number
+
+
+def checked_whole(name: str, value: object, least: int, most: float = math.inf) -> int:
+    """Make sure that a setting is a whole number in a range, the ends included."""
+    allowed = f"a whole number of {least} or more"
+    if most < math.inf:
+        allowed = f"a whole number from {least} to {most}"
+    return checked_number(
+        name, value, lambda n: least <= n <= most, allowed, whole=True
+    )
 
 
 def _number(value: object) -> int | float | None:
@@ -169,8 +178,7 @@ def described(value: object) -> str:
     """Type of a value; of a tensor dtype and shape."""
     if not isinstance(value, Tensor):
         return type(value).__name__
-    where = " on the meta device, without values" if value.is_meta else ""
-    return f"{value.dtype} of shape {list(value.shape)}{where}"
+    return f"{value.dtype} of shape {list(value.shape)}"
 
 
 def checked_tensors(ndim: int, **tensors: object) -> None:
@@ -190,7 +198,6 @@ def checked_tensors(ndim: int, **tensors: object) -> None:
             or value.ndim != ndim
             or 0 in value.shape
             or not value.is_floating_point()
-            or value.is_meta
             or value.shape != first.shape
         ):
             raise ValueError(
@@ -210,7 +217,7 @@ def check_samples(inputs: Tensor, labels: Tensor) -> None:
         ValueError: If not.
     """
     if not (
-        all(isinstance(t, Tensor) and not t.is_meta for t in (inputs, labels))
+        all(isinstance(t, Tensor) for t in (inputs, labels))
         and labels.dtype == torch.int64
         and inputs.ndim > 0
         and labels.shape == (len(inputs),) != (0,)

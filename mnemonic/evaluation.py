@@ -10,8 +10,6 @@ Example:
     (80.0, 60.0)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

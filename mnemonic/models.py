@@ -10,8 +10,6 @@ Example:
     795010
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

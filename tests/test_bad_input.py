@@ -129,8 +129,6 @@ MODELS = (
     nn.Module, nn.Linear(36, 3), nn.Conv2d(1, 3, 3),
 )  # fmt: skip
 TENSORS = (
-    torch.empty(3, 1, 6, 6, device="meta"), torch.empty(9, 4, device="meta"),
-    torch.empty(3, dtype=torch.int64, device="meta"),
     torch.zeros(0), torch.zeros(0, 1, 6, 6), torch.rand(3), torch.rand(3, 36),
     torch.rand(3, 1, 6, 6), torch.rand(3, 1, 6, 6).half(),
     torch.rand(3, 1, 6, 6).double(), torch.rand(3, 1, 6, 6).bfloat16(),
@@ -164,9 +162,8 @@ FITTING = {  # what comes near to each argument
     "values": (["v"], "v"),
     "recipe": (mn.Recipe(epochs=1), mn.Recipe), "strength": (mn.Strength(1.0, 1e5),),
     "eta": ({}, {"w": torch.tensor([math.nan])}, {"w": torch.zeros(0)}, ETA,
-            {"w": torch.zeros(2)}, {"w": torch.ones(2, device="meta")}),
-    "estimate": ({}, {"w": torch.zeros(0)}, {"w": 1}, ETA,
-                 {n: p.detach() for n, p in NOWHERE.named_parameters()}),
+            {"w": torch.zeros(2)}),
+    "estimate": ({}, {"w": torch.zeros(0)}, {"w": 1}, ETA),
     "access": (mn.Access(GOOD, [0]), mn.Access(OTHER, [0]), GOOD),
     "split": ("train", GOOD.test, OTHER.train, ONE, "tests"),
     "indices": (*CLASSES, *TENSORS, slice(3), slice(9, 2), [44, 45]),
@@ -378,8 +375,9 @@ def public():
     own = [
         n for n in own if getattr(mn.results, n).__module__ == "mnemonic.lab.results"
     ]
+    audits_own = [n for n, f in vars(audits).items() if not inspect.ismodule(f)]
     for module, prefix, names in (
-        (mn, "", mn.__all__), (audits, "audits.", audits.__all__),
+        (mn, "", mn.__all__), (audits, "audits.", audits_own),
         (mn.results, "results.", own),
     ):  # fmt: skip
         for name in (n for n in names if not n.startswith("_")):
@@ -435,7 +433,7 @@ def state():
             for d in (GOOD, OTHER)
         ],
         [ETA, ONE, LOGITS],
-        [t for t in TENSORS if isinstance(t, torch.Tensor) and not t.is_meta],
+        [t for t in TENSORS if isinstance(t, torch.Tensor)],
         repr(FRAME),
     )
 

@@ -28,29 +28,3 @@ from mnemonic.audits.membership import (
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import relearn, relearn_remaining
 from mnemonic.audits.residue import cka, feature_similarity, linear_probes
-
-__all__ = [
-    "Estimate",
-    "activation_distance",
-    "audit",
-    "blend",
-    "cka",
-    "class_losses",
-    "distances",
-    "entropy_attack",
-    "feature_similarity",
-    "js",
-    "linear_probes",
-    "lira",
-    "loss_attack",
-    "matched_losses",
-    "over_unlearning",
-    "prototype_attack",
-    "read_codes",
-    "reading",
-    "relearn",
-    "relearn_remaining",
-    "replay",
-    "trigger",
-    "zrf",
-]

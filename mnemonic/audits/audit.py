@@ -16,8 +16,6 @@ Example:
     ['accuracy', 'distance', 'membership', 'probe', 'prototype', 'relearning']
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import fmean, stdev
@@ -41,7 +39,7 @@ from mnemonic.audits.outputs import (
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
-from mnemonic.checks import checked_classes, checked_seed
+from mnemonic.checks import checked_classes
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import digest
@@ -104,8 +102,8 @@ def audit(
     fit.
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
-    checked_seed(seed)
-    references = _networks(reference)
+    references = [] if reference is None else reference
+    references = list(references) if isinstance(references, Sequence) else [references]
     if codes is not None:
         checked_codes(codes).check(data)
     context = (data, classes, original, codes, seed)
@@ -188,25 +186,11 @@ def _mean_over(found: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
     return means
 
 
-def _networks(given: object) -> list[nn.Module]:
-    if given is None:
-        return []
-    networks = [given] if isinstance(given, nn.Module) else given
-    if not isinstance(networks, Sequence) or not all(
-        isinstance(n, nn.Module) for n in networks
-    ):
-        raise ValueError(
-            f"reference is {given!r}; give a network trained without the forget "
-            "classes, or a list of some"
-        )
-    return list(networks)
-
-
 def _measured(references: list[nn.Module], *context: object) -> list[Measures]:
     """Measures of each reference, compared with the other ones; kept in memory."""
     data, classes, original, codes, seed = context
     networks = [*references, *([] if original is None else [original])]
-    few = data.test.take(torch.arange(min(len(data.test), 64)))
+    few = data.test.take(slice(64))
     # Answers too: what forward does is neither in the weights nor in the name.
     known = [(str(n), dict(n.state_dict()), logits_of(n, data, few)) for n in networks]
     key = digest(known, original is None, data, classes, codes, seed)

@@ -24,8 +24,6 @@ Example:
     (0.5256, 0.4744)
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Sequence
@@ -125,7 +123,8 @@ def distances(
     Raises:
         ValueError: If there is no reference, or something else does not fit.
     """
-    if not (isinstance(references, Sequence) and len(references)):
+    given = references if isinstance(references, Sequence) else []
+    if not (given and all(isinstance(network, nn.Module) for network in given)):
         raise ValueError(
             f"references are {references!r}; give a list of at least one network that "
             "was trained without the forget classes, such as [network]"

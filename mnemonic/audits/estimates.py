@@ -12,8 +12,6 @@ Example:
     (80.0, True, 100)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -17,8 +17,6 @@ Example:
     ['0%/answered', '10%/answered', '30%/answered', '50%/answered']
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from torch.nn import functional
 from mnemonic.audits.estimates import Estimate, alone, auc_of, percent_of
 from mnemonic.audits.outputs import inputs_of, part_of, told_apart
 from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
-from mnemonic.checks import checked_number, checked_tensors
+from mnemonic.checks import checked_number, checked_tensors, checked_whole
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.forgetting.step import code_logits
@@ -157,10 +155,7 @@ def replay(
     A ``ValueError`` says what of network, data, codes, classes or numbers does not fit.
     """
     forget, _ = told_apart(classes, checked_data(data).n_classes)
-    allowed = f"a whole number from 1 to {MOST_STEPS}"
-    steps = checked_number(
-        "steps", steps, lambda s: 1 <= s <= MOST_STEPS, allowed, whole=True
-    )
+    steps = checked_whole("steps", steps, 1, MOST_STEPS)
     codes = _fitting(codes, data, model)
     start = levelled(model, data, forget)
     found = {}

@@ -24,8 +24,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import sys
 
 import torch
@@ -76,7 +74,6 @@ def lira(
             "in S = 3 pairs or more: two are left to fit to"
         )
     whole = isinstance(labels, Tensor) and labels.dtype == torch.int64
-    whole = whole and not labels.is_meta
     if not (whole and labels.shape == (n,) and {*labels.tolist()} <= {*range(k)}):
         raise ValueError(
             f"labels are {described(labels)}; give int64 [N] of classes 0..{k - 1}, "

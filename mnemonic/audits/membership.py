@@ -22,8 +22,6 @@ Example:
     (1.0, 100.0)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -111,19 +109,19 @@ def loss_attack(
     Raises:
         ValueError: If the sizes differ or are too small.
     """
-    checked_tensors(1, members=members)
-    checked_tensors(1, others=others)
-    if members.shape != others.shape or len(members) < FEWEST:
+    checked_tensors(1, members=members, others=others)
+    if len(members) < FEWEST:
         raise ValueError(
             f"{len(members)} members and {len(others)} others; give as many of both, "
             f"{FEWEST} or more (see matched_losses)"
         )
     auc = auc_of(-members, -others, seed=seed)
+    state = generator_for("shuffle-splits", seed).initial_seed() % 2**32  # 32 bits
     accuracies = cross_val_score(
         make_pipeline(StandardScaler(), LogisticRegression()),
         torch.cat([members, others]).double().numpy()[:, None],
         [1] * len(members) + [0] * len(others),
-        cv=StratifiedShuffleSplit(n_splits=SPLITS, random_state=_state(seed)),
+        cv=StratifiedShuffleSplit(n_splits=SPLITS, random_state=state),
     )
     accuracy = spread_of(torch.as_tensor(100 * accuracies), unit="%", n=auc.n)
     return {"auc": auc, "off_chance": _off_chance(auc), "accuracy": accuracy}
@@ -150,8 +148,9 @@ def entropy_attack(
         entropies(logits_of(model, data, part))
         for part in (train["forget"], train["remaining"], data.test)
     )
-    balanced = LogisticRegression(class_weight="balanced")
-    attack = make_pipeline(StandardScaler(), balanced)
+    attack = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced")
+    )
     seen = torch.cat([known, unknown]).numpy()[:, None]
     attack.fit(seen, [1] * len(known) + [0] * len(unknown))
     called = torch.as_tensor(attack.predict(asked.numpy()[:, None]) == 1)
@@ -169,8 +168,3 @@ def _off_chance(auc: Estimate) -> Estimate:
     ends = sorted(abs(end - 0.5) for end in (auc.low, auc.high))
     low = 0.0 if auc.low <= 0.5 <= auc.high else ends[0]
     return Estimate(abs(auc.value - 0.5), low, ends[1], auc.unit, auc.n)
-
-
-def _state(seed: int) -> int:
-    """What scikit-learn is seeded with: it takes 32 bits."""
-    return generator_for("shuffle-splits", seed).initial_seed() % 2**32

@@ -13,8 +13,6 @@ Example:
     ([100, 10], ('1', '2', '3'))
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 
@@ -24,7 +22,7 @@ from torch.nn import functional
 
 from mnemonic.checks import checked_classes
 from mnemonic.data.arrays import ImageData, checked_data, named_split
-from mnemonic.data.splits import Split
+from mnemonic.data.splits import Split, belongs
 from mnemonic.networks import check_outputs, device_of, last_layer, watched
 
 BATCH_SIZE = 512
@@ -58,12 +56,11 @@ def part_of(
     """
     classes = checked_classes(classes, checked_data(data).n_classes)
     whole = named_split(data, split)
-    labels = whole.labels
-    chosen = torch.isin(labels, torch.tensor(classes, device=labels.device)) != others
+    chosen = belongs(whole.labels, classes) != others
     if not chosen.any():
         kind = "remaining" if others else "forget"
         raise ValueError(
-            f"0 of {len(labels)} {split} images are of the {kind} classes "
+            f"0 of {len(whole)} {split} images are of the {kind} classes "
             f"({list(classes)} are to be forgotten); give the whole data, not what was "
             "left of it for a retrained network"
         )

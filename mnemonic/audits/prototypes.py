@@ -17,8 +17,6 @@ Example:
     (['forget_accuracy', 'remaining_accuracy'], 100)
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

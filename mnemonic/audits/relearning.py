@@ -19,8 +19,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +35,7 @@ from mnemonic.audits.outputs import (
     last_linear,
     told_apart,
 )
-from mnemonic.checks import checked_number
+from mnemonic.checks import checked_whole
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import Split
 from mnemonic.networks import check_loss, device_of, evaluation_mode
@@ -82,9 +80,7 @@ def relearn(
     """
     every = range(checked_data(data).n_classes)
     start = levelled(model, data, classes)
-    samples = checked_number(
-        "samples", samples, lambda n: n >= 0, "0 or more images a class", whole=True
-    )
+    samples = checked_whole("samples", samples, 0)
     taught = drawn(data, every, samples, draws, seed)
     networks = _fine_tuned_on(taught, start, data) if samples else [start]
     return accuracies_of(networks, data, classes, seed)
@@ -223,9 +219,8 @@ def drawn(
     Raises:
         ValueError: If there are not so many images, or a number does not fit.
     """
-    checked_number("samples", samples, lambda n: n >= 1, "1 or more", whole=True)
-    allowed = f"a whole number from 1 to {MOST_DRAWS}"
-    checked_number("draws", draws, lambda n: 1 <= n <= MOST_DRAWS, allowed, whole=True)
+    checked_whole("samples", samples, 1)
+    checked_whole("draws", draws, 1, MOST_DRAWS)
     labels = data.train.labels.cpu()
     members = {c: (labels == c).nonzero()[:, 0] for c in classes}
     for c, rows in members.items():

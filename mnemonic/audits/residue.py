@@ -18,8 +18,6 @@ Example:
     1.0
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

@@ -31,6 +31,7 @@ from mnemonic.baselines.handed import Handed
 from mnemonic.checks import checked_classes, checked_number, described
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
+from mnemonic.data.splits import belongs
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe, train
 
@@ -87,7 +88,7 @@ class Access:
 
     def forgets(self, labels: Tensor) -> Tensor:
         """Whether each of some labels ``[N]`` is that of a forget class."""
-        return torch.isin(labels, torch.tensor(self.classes, device=labels.device))
+        return belongs(labels, self.classes)
 
     def only(self, kinds: Sequence[str] | set[str]) -> Access:
         """Narrower access, with the same counts.

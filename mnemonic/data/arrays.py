@@ -13,12 +13,10 @@ Example:
     ((1, 8, 8), 18, 2)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -27,7 +25,7 @@ from torch import Tensor
 from mnemonic.checks import checked_classes, checked_device, checked_path
 from mnemonic.data import batches, splits
 from mnemonic.data.incoming import array_split, completed, folder_splits
-from mnemonic.data.splits import FileSplit, Split
+from mnemonic.data.splits import FileSplit, Split, belongs
 
 Arrays = tuple[Tensor | np.ndarray, Tensor | np.ndarray]  # images and labels
 Augmentation = Literal["none", "crop-flip"]
@@ -81,7 +79,7 @@ class ImageData:
         class_names: Sequence[str],
         name: str = "arrays",
         augmentation: Augmentation = "none",
-    ) -> ImageData:
+    ) -> Self:
         """Data from images and labels that are already in memory.
 
         Args:
@@ -105,6 +103,11 @@ class ImageData:
         if validation is None:
             del given["validation"]
         made = {part: array_split(part, a) for part, a in given.items()}
+        shapes = {part: tuple(split.pixels.shape[1:]) for part, split in made.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(
+                f"images differ in shape between splits: {shapes}; give all of one"
+            )
         return cls.from_splits(name, [str(n) for n in class_names], made, augmentation)
 
     @classmethod
@@ -114,7 +117,7 @@ class ImageData:
         class_names: Sequence[str],
         parts: dict[str, Split],
         augmentation: Augmentation,
-    ) -> ImageData:
+    ) -> Self:
         """Data from splits named ``train``, ``test`` and perhaps ``validation``."""
         if augmentation not in ("none", "crop-flip"):
             raise ValueError(
@@ -132,7 +135,7 @@ class ImageData:
         *,
         image_size: int = 224,
         augmentation: Augmentation = "none",
-    ) -> ImageData:
+    ) -> Self:
         """Data from image files, one folder a class.
 
         Args:
@@ -199,7 +202,7 @@ class ImageData:
                 inputs = batches.crop_and_flip(inputs, generator)
             yield inputs, labels
 
-    def without(self, classes: Sequence[int]) -> ImageData:
+    def without(self, classes: Sequence[int]) -> Self:
         """Take classes out of train and validation, and keep them in test.
 
         Args:
@@ -211,15 +214,12 @@ class ImageData:
 
         A ``ValueError`` says what of the classes does not fit.
         """
-        dropped = torch.tensor(checked_classes(classes, self.n_classes))
+        classes = checked_classes(classes, self.n_classes)
+        train = self.train.take(~belongs(self.train.labels, classes))
+        validation = self.validation.take(~belongs(self.validation.labels, classes))
+        return replace(self, train=train, validation=validation)
 
-        def kept(split: Split) -> Split:
-            mask = ~torch.isin(split.labels, dropped.to(split.labels.device))
-            return split.take(mask)
-
-        return replace(self, train=kept(self.train), validation=kept(self.validation))
-
-    def to(self, device: torch.device | str) -> ImageData:
+    def to(self, device: torch.device | str) -> Self:
         """With its splits in memory on a device; a ``ValueError`` where it is none."""
         device = checked_device(device)
         return replace(self, **{p: getattr(self, p).to(device) for p in SPLITS})

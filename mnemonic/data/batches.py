@@ -7,8 +7,6 @@ Example:
     torch.Size([4, 1, 8, 8])
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 
@@ -17,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from mnemonic.checks import checked_device, checked_number
+from mnemonic.checks import checked_device, checked_whole
 from mnemonic.data.splits import ArraySplit, Split, check_split
 
 
@@ -49,9 +47,7 @@ def batches(
             f"generator is {generator!r}; give a torch.Generator on {device}, or "
             "None to keep the order"
         )
-    batch_size = checked_number(
-        "batch_size", batch_size, lambda n: n >= 1, "1 image or more", whole=True
-    )
+    batch_size = checked_whole("batch_size", batch_size, 1)
     batch_size = min(batch_size, max(len(split), 1))  # torch takes 64 bits
     draw = {"generator": generator, "device": generator.device} if generator else {}
     if isinstance(split, ArraySplit):

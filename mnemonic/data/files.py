@@ -6,8 +6,6 @@ Example:
     ValueError: nowhere needs train/<class>/ and test/<class>/ with image files; ...
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import BinaryIO

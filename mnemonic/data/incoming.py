@@ -7,8 +7,6 @@ Example:
     [4, 1, 8, 8]
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnemonic.checks import checked_number, described, listed
+from mnemonic.checks import checked_whole, described, listed
 from mnemonic.data.files import class_folders
 from mnemonic.data.splits import ArraySplit, Split, file_split, stratified
 
@@ -47,15 +45,14 @@ def array_split(part: str, arrays: tuple[Tensor | np.ndarray, ...]) -> ArraySpli
         ) from error
     if images.ndim == 3:
         images = images[:, None]
-    odd = images.is_meta or images.is_complex()
-    if odd or images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
         raise ValueError(
             f"{part} images are {described(images)}; give [N, C, H, W] with one or "
             "three channels, or [N, H, W] (permute images whose channels are last), of "
             "uint8 or floats"
         )
-    odd = labels.is_meta or labels.is_complex() or labels.is_floating_point()
-    if odd or labels.dtype == torch.bool or labels.shape != images.shape[:1]:
+    odd = labels.is_floating_point() or labels.dtype == torch.bool
+    if odd or labels.shape != images.shape[:1]:
         raise ValueError(
             f"{part} labels are {described(labels)}; give {len(images)} integers, one "
             "an image"
@@ -75,16 +72,13 @@ def folder_splits(
     folder: Path, image_size: object
 ) -> tuple[list[str], dict[str, Split]]:
     """Class names and splits of ``<folder>/<split>/<class>/<image>``."""
-    allowed = f"pixels, 1 to {MOST_PIXELS}"
-    size = checked_number(
-        "image_size", image_size, lambda s: 1 <= s <= MOST_PIXELS, allowed, whole=True
-    )
+    size = checked_whole("image_size", image_size, 1, MOST_PIXELS)
     names, rows = class_folders(folder)
     return names, {part: file_split(r, size) for part, r in rows.items()}
 
 
 def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, Split]:
-    """Splits in which each class has images, all of one shape.
+    """Splits in which each class has images.
 
     Args:
         parts: ``train``, ``test`` and, if there is one, ``validation``.
@@ -94,8 +88,8 @@ def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, 
         The same with a validation split: where missing, a tenth of ``train``.
 
     Raises:
-        ValueError: If a label is out of range, a class has no image in a split, there
-            is but one class, or shapes differ between splits.
+        ValueError: If a label is out of range, a class has no image in a split, or
+            there is but one class.
     """
     if len(class_names) < 2:
         raise ValueError(
@@ -115,20 +109,11 @@ def completed(parts: dict[str, Split], class_names: Sequence[str]) -> dict[str, 
                 f"{len(class_names)} classes from 0, in the order of their names, and "
                 "get files anew that may be damaged"
             )
-        counts = torch.bincount(split.labels, minlength=len(class_names)).tolist()
-        if 0 in counts:
-            empty = [n for n, c in zip(class_names, counts, strict=True) if c == 0]
+        counts = torch.bincount(split.labels, minlength=len(class_names))
+        empty = [n for n, c in zip(class_names, counts, strict=True) if c == 0]
+        if empty:
             raise ValueError(
                 f"the {part} split has no image of {listed(empty)}; every class needs "
                 "one: add images or leave the class out"
             )
-    shapes = {
-        part: tuple(split.pixels.shape[1:])
-        for part, split in parts.items()
-        if isinstance(split, ArraySplit)
-    }
-    if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"images differ in shape between splits: {shapes}; give all of one"
-        )
     return parts

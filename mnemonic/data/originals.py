@@ -8,8 +8,6 @@ Example:
     ['cifar10-jpeg', 'fashion-mnist', 'mnist', 'tiny-imagenet-40']
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import hashlib

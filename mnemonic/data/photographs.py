@@ -9,8 +9,6 @@ Example:
     FileNotFoundError: cub is not here: looked for images.txt in ...
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mnemonic.data.arrays import ImageData
@@ -27,10 +25,6 @@ def cub(root: Path, download: bool) -> ImageData:
     folder = root / "CUB_200_2011"
     names = ("images", "image_class_labels", "train_test_split", "classes")
     tables = [folder / f"{name}.txt" for name in names]
-    for path in tables:
-        if not path.exists():
-            how = "unpacking the archive CUB_200_2011.tgz of its authors there"
-            missing("cub", path.name, how, folder)
     parts, files = {"1": "train", "0": "test"}, {"train": [], "test": []}
     try:
         images, labels, flags, classes = (
@@ -42,6 +36,9 @@ def cub(root: Path, download: bool) -> ImageData:
             row = (str(folder / "images" / images[image]), int(labels[image]) - 1)
             if row[1] < CUB_CLASSES:
                 files[parts[flags[image]]].append(row)
+    except FileNotFoundError as error:
+        how = "unpacking the archive CUB_200_2011.tgz of its authors there"
+        missing("cub", Path(error.filename).name, how, folder)
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"a row of {', '.join(path.name for path in tables)} in {folder} is "

@@ -9,8 +9,6 @@ Example:
     (3500, 500, 1000)
 """
 
-from __future__ import annotations
-
 import io
 import os
 import tarfile
@@ -111,35 +109,30 @@ def _mnist_5k(root: Path, download: bool) -> ImageData:
 
 
 def _idx_set(
-    name: str, names: tuple[str, ...], kind: str, *spare: Path
-) -> Callable[[Path, bool], ImageData]:
+    name: str, names: tuple[str, ...], kind: str, root: Path, download: bool
+) -> ImageData:
     """A set of four IDX files; ``kind`` is torchvision's name for it."""
+    if download:
+        from torchvision import datasets
 
-    def load(root: Path, download: bool) -> ImageData:
-        if download:
-            from torchvision import datasets
-
-            getattr(datasets, kind)(root, download=True)
-        folders = [root / kind / "raw", *spare]
-        found = [_find(file, folders, name) for file in IDX_FILES]
-        read = [_read_idx(original(name, file)) for file in found]
-        splits = {
-            part: ArraySplit(pixels[:, None], labels.long())
-            for part, (pixels, labels) in (("train", read[:2]), ("test", read[2:]))
-        }
-        return ImageData.from_splits(name, names, splits, "none")
-
-    return load
-
-
-def _find(file: str, folders: list[Path], name: str) -> Path:
-    for folder in folders:
-        for path in (folder / file, folder / f"{file}.gz"):
-            if path.exists():
-                return path
-    debian = "; or install Debian's package dataset-fashion-mnist"
-    how = "download=True" + (debian if name == "fashion-mnist" else "")
-    missing(name, f"{file} (or {file}.gz)", how, *folders)
+        getattr(datasets, kind)(root, download=True)
+    folders, how = [root / kind / "raw"], "download=True"
+    if name == "fashion-mnist":
+        folders.append(DEBIAN_FASHION)
+        how += "; or install Debian's package dataset-fashion-mnist"
+    found = []
+    for file in IDX_FILES:
+        paths = [f / (file + end) for f in folders for end in ("", ".gz")]
+        here = [path for path in paths if path.exists()]
+        if not here:
+            missing(name, f"{file} (or {file}.gz)", how, *folders)
+        found.append(here[0])
+    read = [_read_idx(original(name, path)) for path in found]
+    splits = {
+        part: ArraySplit(pixels[:, None], labels.long())
+        for part, (pixels, labels) in (("train", read[:2]), ("test", read[2:]))
+    }
+    return ImageData.from_splits(name, names, splits, "none")
 
 
 def _read_idx(raw: bytes) -> Tensor:
@@ -188,10 +181,8 @@ def _cifar10(root: Path, download: bool) -> ImageData:
 
 _LOADERS: dict[str, Callable[[Path, bool], ImageData]] = {
     "mnist-5k": _mnist_5k,
-    "mnist": _idx_set("mnist", DIGITS, "MNIST"),
-    "fashion-mnist": _idx_set(
-        "fashion-mnist", GARMENTS, "FashionMNIST", DEBIAN_FASHION
-    ),
+    "mnist": partial(_idx_set, "mnist", DIGITS, "MNIST"),
+    "fashion-mnist": partial(_idx_set, "fashion-mnist", GARMENTS, "FashionMNIST"),
     "cifar10": _cifar10,
     "cifar10-jpeg": partial(_archive, "cifar10-jpeg", "test"),
     "tiny-imagenet-40": partial(_archive, "tiny-imagenet-40", "val"),

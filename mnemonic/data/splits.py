@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,11 +105,9 @@ def some_of(split: Split, indices: object) -> Split:
     if indices is None:
         return split
     chosen = None
-    # Indices without values give whatever was in memory.
-    if not (isinstance(indices, Tensor) and indices.is_meta):
-        with contextlib.suppress(Exception):  # whatever torch raises at no index
-            chosen = torch.arange(len(split), device=split.labels.device)[indices]
-    if chosen is None or chosen.ndim != 1 or chosen.is_meta:
+    with contextlib.suppress(Exception):  # whatever torch raises at no index
+        chosen = torch.arange(len(split), device=split.labels.device)[indices]
+    if chosen is None or chosen.ndim != 1:
         raise ValueError(
             f"indices are {indices!r}; give positions from 0 to {len(split) - 1}, a "
             "mask or a slice"
@@ -144,6 +143,11 @@ def stratified(labels: Tensor, share: float, *, seed: int = 0) -> Tensor:
         drawn = torch.randperm(len(members), generator=generator)
         mask[members[drawn[: max(int(share * len(members)), 1)]]] = True
     return mask
+
+
+def belongs(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    """Which samples are of some classes: true or false, the shape of ``labels``."""
+    return torch.isin(labels, torch.tensor(list(classes), device=labels.device))
 
 
 def first_of_each(labels: Tensor, n: int) -> Tensor:

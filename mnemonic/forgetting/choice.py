@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnemonic.data.splits import belongs
 from mnemonic.fisher.chunks import bytes_of_one, in_chunks
 from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
 from mnemonic.networks import double, evaluation_mode, run_with
@@ -99,11 +100,6 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
             "smaller strength, such as Strength(lambda1=1e-6, lambda2=0.1)"
         )
     return max(usable, key=_rank)
-
-
-def belongs(labels: Tensor, classes: Sequence[int]) -> Tensor:
-    """Which samples are of some classes: true or false, the shape of ``labels``."""
-    return torch.isin(labels, torch.tensor(list(classes), device=labels.device))
 
 
 def _rank(scores: dict[str, float]) -> tuple[float, float]:

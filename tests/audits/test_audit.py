@@ -211,7 +211,7 @@ def test_wrong_input_is_refused(trained, learned):
     with pytest.raises(ValueError, match="seed is None"):
         mn.audit(hidden, data, [1], seed=None)
     for reference in ("retrained", [hidden, None], 3):
-        with pytest.raises(ValueError, match="give a network trained without"):
+        with pytest.raises(ValueError, match="trained without the forget classes"):
             mn.audit(hidden, data, [1], reference=reference)
     for given in ({"reference": learned[0]}, {"original": learned[0]}):
         with pytest.raises(ValueError, match="cannot take inputs of shape"):

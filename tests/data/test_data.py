@@ -150,9 +150,7 @@ X, Y = blobs()
         ({"train": None}, "train is no pair of images and labels"),
         ({"train": (None, Y)}, "train is no pair"),
         ({"test": (X, ["a"] * 120)}, "test is no pair"),
-        ({"train": (X, Y * 1j)}, "give 120 integers"),
         ({"train": (X, Y > 0)}, "give 120 integers"),
-        ({"train": (X * 1j, Y)}, "train images are torch.complex64"),
         ({"validation": (X[Y != 1], Y[Y != 1])}, "validation split has no image of b"),
         (
             {"validation": (X[:0], Y[:0])},
@@ -174,9 +172,9 @@ def test_a_tenth_of_few_is_one():
 
 @pytest.mark.parametrize("size", [0, None, "8", True, 2.0])
 def test_wrong_sizes_are_refused(tmp_path, size):
-    with pytest.raises(ValueError, match=r"batch_size is .*; give 1 image or more"):
+    with pytest.raises(ValueError, match=r"batch_size is .*; give .* of 1 or more"):
         next(make().batches(make().train, batch_size=size))
-    with pytest.raises(ValueError, match=r"image_size is .*; give pixels, 1 to 10000"):
+    with pytest.raises(ValueError, match=r"image_size is .*; give .* 1 to 10000"):
         mn.ImageData.from_folder(tmp_path, image_size=size)
 
 
@@ -328,7 +326,7 @@ def test_unknown_and_absent_sets_say_the_way_out(tmp_path, monkeypatch):
         mn.load_data([])
     monkeypatch.setattr("mnemonic.data.sources.DEBIAN_FASHION", tmp_path)
     for name in mn.DATA_SETS:
-        if name in ("mnist-5k", "fashion-mnist"):
+        if name == "mnist-5k":
             continue
         with pytest.raises(FileNotFoundError, match=f"{name} is not here.*Get it by"):
             mn.load_data(name, root=tmp_path)
