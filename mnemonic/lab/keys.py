@@ -18,7 +18,7 @@ import importlib.metadata
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -64,28 +64,33 @@ def numerical(package: Path = PACKAGE) -> list[Path]:
     ]
 
 
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
+    """Files by name, such as ``lab.grids``, of all modules but the front door."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(path.relative_to(package).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return {name: path for name, path in found.items() if name != "__init__"}
+
+
+def module_of(name: str, known: Container[str]) -> str:
+    """``lab.grids`` for ``mnemonic.lab.grids.mean_sd`` and ``mnemonic.mean_sd``."""
+    top, *parts = name.split(".")
+    parts[:1] = [_ROOM_OF.get(room, room) for room in parts[:1]]
+    while parts and (top != "mnemonic" or ".".join(parts) not in known):
+        parts.pop()
+    return ".".join(parts)
+
+
 def reached(names: Iterable[str], package: Path = PACKAGE) -> set[Path]:
     """Modules of the package that dotted names lead to, and all that these import."""
-    found, open_ends = set(), list(names)
+    known, found, open_ends = modules(package), set(), list(names)
     while open_ends:
-        path = _module(open_ends.pop(), package)
+        path = known.get(module_of(open_ends.pop(), known))
         if path and path not in found:
             found.add(path)
             open_ends += named_in(path.read_text())
     return found
-
-
-def _module(name: str, package: Path) -> Path | None:
-    """The file of ``mnemonic.lab.grids.mean_sd``, or of ``mnemonic.mean_sd``."""
-    top, *parts = name.split(".")
-    if parts and parts[0] in _ROOM_OF:
-        parts = [*_ROOM_OF[parts[0]].split("."), *parts[1:]]
-    for n in range(len(parts), 0, -1) if top == "mnemonic" else ():
-        path = package.joinpath(*parts[:n])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
 
 
 @cache
@@ -102,13 +107,13 @@ def named_in(source: str) -> list[str]:
     return names
 
 
-def code_digest(files: Iterable[Path], package: Path = PACKAGE) -> str:
-    """Digest of files of the package by name: bare source, and data as they are."""
+def code_digest(files: Iterable[Path], folder: Path = PACKAGE) -> str:
+    """Digest of files below a folder by name: bare source, and data as they are."""
 
     def content(file: Path) -> str | bytes:
         return bare(file.read_text()) if file.suffix == ".py" else file.read_bytes()
 
-    return digest({str(f.relative_to(package)): content(f) for f in files})
+    return digest({str(f.relative_to(folder)): content(f) for f in files})
 
 
 def surroundings(*packages: str) -> list[str]:

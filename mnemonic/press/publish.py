@@ -19,8 +19,10 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from mnemonic.press.executed import digest_of, files_in, run
+from mnemonic.lab.keys import files_in
+from mnemonic.press.executed import run
 from mnemonic.press.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
+from mnemonic.storage import digest
 
 PROFILES = ("smoke", "quick", "full")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
@@ -124,7 +126,8 @@ def render(
     """
     copies = sorted((build / "executed" / profile).glob("[!.]*.ipynb"))
     sources = [f for name in SOURCES for f in files_in(root / name)]
-    key = digest_of(root, [*sources, *copies], extra=[profile])
+    files = {os.path.relpath(f, root): f.read_bytes() for f in [*sources, *copies]}
+    key = digest(files, profile)
     final, aside = build / builder, build / f"render-{builder}"
     with FileLock(build / f"{builder}.lock"):
         stamp = final / ".key"
