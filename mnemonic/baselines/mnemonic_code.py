@@ -28,11 +28,11 @@ def prepared(access: Access, seed: int) -> nn.Module:
 
 
 def quietly_forget(
-    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
+    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int], **given: object
 ) -> Forgotten:
     """``forget`` without its warnings: a comparison shows what came of it."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        return forget(model, codes, classes)
+        return forget(model, codes, classes, **given)
 
 
 @method(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
-from mnemonic.forgetting.step import forget
+from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
 
@@ -31,9 +30,7 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
     for c in range(data.n_classes):
         before = two_numbers(model, data, [c])
         for choice, strength in (("codes", None), ("paper", settings.strength)):
-            with warnings.catch_warnings():  # forgets_codes says it in the table
-                warnings.simplefilter("ignore", RuntimeWarning)
-                result = forget(model, codes, [c], strength=strength)
+            result = quietly_forget(model, codes, [c], strength=strength)
             rows.append(
                 {
                     "forget_class": c,

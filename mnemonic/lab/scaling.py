@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import gc
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.forgetting.step import Forgotten, forget
+from mnemonic.forgetting.step import Forgotten
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
@@ -163,23 +162,18 @@ def costs(
         return time.perf_counter() - started
 
     def step() -> Forgotten:
-        return forget(model, codes, [0], strength=Strength(1e-4, 1.0), sign=1)
+        given = {"strength": Strength(1e-4, 1.0), "sign": 1}
+        return quietly_forget(model, codes, [0], **given)
 
-    limits, steps = [], []
-    with warnings.catch_warnings():  # nothing was trained: it knows no code
-        warnings.simplefilter("ignore", RuntimeWarning)
-        limit()  # both are warm before the clock starts
-        memory = peak_mib(step, where)
-        for _ in range(repeats):
-            limits.append(limit())
-            result = step()
-            steps.append(result.seconds)
+    limit()  # both are warm before the clock starts
+    memory = peak_mib(step, where)
+    limits, steps = zip(*((limit(), step()) for _ in range(repeats)), strict=True)
     return {
-        "seconds": min(steps),
+        "seconds": min(result.seconds for result in steps),
         "limit_seconds": min(limits),
         "memory_mib": memory,
         "weights": sum(p.numel() for p in model.parameters()),
-        "finite": bool(result.layers["largest_step"].map(lambda v: v < 1e6).all()),
+        "finite": bool((steps[-1].layers["largest_step"] < 1e6).all()),
     }
 
 
