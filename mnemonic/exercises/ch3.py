@@ -18,7 +18,8 @@ from mnemonic.exercises.answers import (
     expect,
     tiny_network,
 )
-from mnemonic.fisher.diagonal import compare_fishers, diagonal_fisher
+from mnemonic.fisher.diagonal import diagonal_fisher
+from mnemonic.fisher.errors import compare_fishers
 
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:
@@ -85,7 +86,5 @@ def critique(
         )
         expect(alike(found[name], wanted / 12), f"{name}: weigh each answer by its p")
     empirical = diagonal_fisher(model, codes.images, codes.labels)
-    ranks = compare_fishers(empirical, true_fisher(model, codes.images))
-    done(
-        f"On the codes the two have a rank correlation of {ranks.rank_correlation:.2f}."
-    )
+    rank = compare_fishers(empirical, true_fisher(model, codes.images)).rank_correlation
+    done(f"On the codes the two have a rank correlation of {rank:.2f}.")

@@ -18,7 +18,7 @@ import importlib.metadata
 import inspect
 import re
 import textwrap
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -156,9 +156,7 @@ def _text(function: FunctionType) -> str:
     try:
         return bare(inspect.getsource(function))
     except OSError:  # typed at a prompt, or made by dataclass
-        codes = [*_codes(function.__code__)]
-        plain = [k for c in codes for k in c.co_consts if not isinstance(k, CodeType)]
-        return repr([(c.co_code, c.co_names) for c in codes] + plain)
+        return repr([s for s in _steps(function) if not isinstance(s[1], CodeType)])
 
 
 def _named(thing: FunctionType | type) -> dict[str, object]:
@@ -167,16 +165,16 @@ def _named(thing: FunctionType | type) -> dict[str, object]:
         own = {n: v for n, v in vars(thing).items() if callable(v) or n[:2] != "__"}
         own = {f"{thing.__qualname__}.{name}": value for name, value in own.items()}
         return own | {base.__qualname__: base for base in thing.__bases__}
-    steps = (s for c in _codes(thing.__code__) for s in dis.get_instructions(c))
-    used = {s.argval for s in steps if s.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    there = thing.__globals__
+    reads, there = ("LOAD_GLOBAL", "LOAD_NAME"), thing.__globals__
+    used = {name for step, name in _steps(thing) if step in reads}
     named = {name: there[name] for name in used & there.keys()}
     return named | inspect.getclosurevars(thing).nonlocals
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """A function's code, and that of all functions and comprehensions inside."""
-    yield code
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _codes(inner)
+def _steps(function: FunctionType) -> list[tuple[str, object]]:
+    """What its byte code does with what, functions and comprehensions inside too."""
+    steps, codes = [], [function.__code__]
+    for code in codes:
+        steps += [(s.opname, s.argval) for s in dis.get_instructions(code)]
+        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    return steps

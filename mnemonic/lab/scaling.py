@@ -20,7 +20,7 @@ from torchvision.models import vit_b_16
 
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
-from mnemonic.data.arrays import ImageData
+from mnemonic.data.arrays import SPLITS, ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.forgetting.step import Forgotten
 from mnemonic.forgetting.strengths import Strength
@@ -62,11 +62,9 @@ def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) ->
 
 
 def _first_classes(data: ImageData, n_classes: int) -> ImageData:
-    parts = {}
-    for part in ("train", "validation", "test"):
-        split = getattr(data, part)
-        parts[part] = split.take((split.labels < n_classes).nonzero()[:, 0])
-    return replace(data, class_names=data.class_names[:n_classes], **parts)
+    splits = {part: getattr(data, part) for part in SPLITS}
+    few = {part: s.take(s.labels < n_classes) for part, s in splits.items()}
+    return replace(data, class_names=data.class_names[:n_classes], **few)
 
 
 # One of each kind: plain, residual, grouped, depthwise, dense, tied, transformer.
@@ -116,7 +114,7 @@ def blank_data(n_classes: int, side: int) -> ImageData:
     pixels = torch.zeros(n_classes, 3, side, side, dtype=torch.uint8)
     part = (pixels, torch.arange(n_classes))
     return ImageData.from_arrays(
-        **dict.fromkeys(("train", "validation", "test"), part),
+        **dict.fromkeys(SPLITS, part),
         class_names=[str(c) for c in range(n_classes)],
         name="blank",
     )

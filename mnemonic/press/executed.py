@@ -30,12 +30,10 @@ def key_of(notebook: Path, root: Path, profile: str) -> str:
     """Digest of everything that an executed copy depends on."""
     package = root / "mnemonic"
     # A set: in a checkout, what is installed editable is found in two places.
-    versions = sorted(
-        {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
-    )
+    versions = {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
     files = {*numerical(package), *_named_by(notebook, package)}
     files |= {notebook, *files_in(root / "book" / "results")}
-    return digest(code_digest(files, root), profile, sys.version, versions)
+    return digest(code_digest(files, root), profile, sys.version, sorted(versions))
 
 
 def _named_by(notebook: Path, package: Path) -> set[Path]:

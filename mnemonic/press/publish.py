@@ -22,7 +22,7 @@ from filelock import FileLock
 from mnemonic.lab.keys import files_in
 from mnemonic.press.executed import run
 from mnemonic.press.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
-from mnemonic.storage import digest
+from mnemonic.storage import digest, intact
 
 PROFILES = ("smoke", "quick", "full")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
@@ -92,15 +92,14 @@ def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
     Raises:
         ValueError: If no notebook is named so.
     """
-    every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
+    folder = root / "notebooks"
+    every = sorted(folder.glob("[!.]*.ipynb"))
     named = [n for n in every if n.name.startswith(tuple(only or [""]))]
     if not named:
-        there = (
-            ", ".join(n.stem for n in every) or "none; name the repository with --root"
-        )
+        there = ", ".join(n.stem for n in every)
         raise ValueError(
-            f"no notebook in {root / 'notebooks'} begins with {' or '.join(only)}; "
-            f"there are {there}"
+            f"no notebook in {folder} begins with {' or '.join(only)}; there are "
+            f"{there or 'none; name the repository with --root'}"
         )
     return named
 
@@ -134,8 +133,10 @@ def render(
         if stamp.is_file() and stamp.read_bytes() == key.encode():
             print(f"nothing changed: {final / 'index.html'}")
             return True
-        if fault := _fault_of_settings(root):
-            print(f"the render failed: {fault}", file=sys.stderr)
+        try:
+            _check_settings(root)
+        except ValueError as error:
+            print(f"the render failed: {error}", file=sys.stderr)
             return False
         shutil.rmtree(aside, ignore_errors=True)
         command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
@@ -163,16 +164,12 @@ def render(
     return True
 
 
-def _fault_of_settings(root: Path) -> str | None:
-    """What is wrong with the configuration or the table of contents, if anything."""
+def _check_settings(root: Path) -> None:
+    """Raise a ``ValueError`` if configuration or table of contents is damaged."""
     for path in (root / "_config.yml", root / "_toc.yml"):
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if not isinstance(settings, dict):
+        with intact(f"{path} is missing or damaged", "restore it"):
+            if not isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict):
                 raise ValueError("it holds no settings by name")
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            return f"{path} is missing or damaged ({error}); restore it"
-    return None
 
 
 if __name__ == "__main__":
