@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import Scores, evaluate
-from mnemonic.networks import last_layer, seeded
+from mnemonic.networks import last_layer
 
 
 def attempted(answer: Any, *more: object) -> Any:
@@ -102,11 +102,3 @@ def with_last_layer(model: nn.Module, data: ImageData) -> tuple[nn.Module, nn.Li
     """A copy of a network, and the last layer of the copy."""
     copied = copy.deepcopy(model)
     return copied, last_layer(copied, data.input_shape)[1]
-
-
-def tiny_network() -> tuple[nn.Module, Tensor, Tensor]:
-    """A network of three classes with twelve images and labels, for brute force."""
-    with seeded(0):
-        layers = [nn.Flatten(), nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3)]
-        inputs = torch.rand(12, 1, 2, 2)
-    return nn.Sequential(*layers), inputs, torch.arange(12) % 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.lab.comparison import two_numbers
@@ -37,8 +37,7 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
                     "choice": choice,
                     **{f"before_{what}": value for what, value in before.items()},
                     **two_numbers(result.model, data, [c]),
-                    "lambda1": result.strength.lambda1,
-                    "lambda2": result.strength.lambda2,
+                    **asdict(result.strength),
                     "sign": result.sign,
                     "forgets_codes": result.forgets_codes,
                     "seconds": result.seconds,

@@ -29,7 +29,6 @@ from mnemonic import _ROOM_OF
 from mnemonic.storage import digest
 
 PACKAGE = Path(__file__).parents[1]
-SHOWS = ("press", "exercises")  # rooms that show and check numbers, and make none
 
 
 class _Bare(ast.NodeTransformer):
@@ -58,7 +57,7 @@ def files_in(path: Path) -> list[Path]:
 
 def numerical(package: Path = PACKAGE) -> list[Path]:
     """The package's files on which a number may depend: all but what only shows."""
-    beside = {*SHOWS, "__init__.py"}
+    beside = {"press", "exercises", "__init__.py"}
     return [
         f for f in files_in(package) if f.relative_to(package).parts[0] not in beside
     ]
