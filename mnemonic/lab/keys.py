@@ -136,9 +136,8 @@ def code_of(start: FunctionType | type) -> dict[str, str]:
     found, open_ends = {}, {start.__qualname__: start}
     while open_ends:
         name, thing = open_ends.popitem()
-        thing = inspect.unwrap(
-            getattr(thing, "__func__", getattr(thing, "fget", thing))
-        )
+        inside = getattr(thing, "__func__", getattr(thing, "fget", thing))
+        thing = inspect.unwrap(inside)
         if name in found:
             continue
         if inspect.isfunction(thing) or inspect.isclass(thing):
