@@ -10,8 +10,6 @@ Example:
     '1'
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 

@@ -8,8 +8,6 @@ weights on the forget images: over D_F and a random 30 % of D_R,
 Adam 1e-4, 1 epoch, batch 256, temperature 1.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -8,8 +8,6 @@
   (label K), and is cut off afterwards. Same optimiser.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

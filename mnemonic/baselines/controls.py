@@ -8,8 +8,6 @@
   that the mnemonic codes would take. Is it the direction that forgets?
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

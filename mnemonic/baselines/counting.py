@@ -14,8 +14,6 @@ Example:
     5
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Iterator

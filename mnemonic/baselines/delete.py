@@ -6,8 +6,6 @@ D_F. The authors' learning rate does not transfer; it is searched. SGD (momentum
 weight decay 5e-4), 10 epochs, batch 64.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

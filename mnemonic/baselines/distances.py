@@ -5,8 +5,6 @@ Example:
     [0.0]
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -19,8 +19,6 @@ recipe's is: at a slower one it does not come down from 0.5 to 0, no gate opens,
 student has nothing to learn. Epochs are counted from 0.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

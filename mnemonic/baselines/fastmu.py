@@ -11,8 +11,6 @@ The public notebook makes 20 × C noise images, C the channels, and labels all w
 class; the text means 20 × 256 for each class, which is what is done here.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ min CE on D_R, by SGD 0.01 (momentum 0.9, weight decay 5e-4), 10 epochs, batch 2
 the settings of Jia et al. 2023 (*Model Sparsity Can Simplify Machine Unlearning*).
 """
 
-from __future__ import annotations
-
 from torch import nn
 
 from mnemonic.baselines.access import Access

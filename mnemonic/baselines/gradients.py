@@ -9,8 +9,6 @@ Example:
     0.2
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import torch

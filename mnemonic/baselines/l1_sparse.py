@@ -5,8 +5,6 @@ counted from 0. SGD 0.01 (momentum 0.9, weight decay 5e-4), 10 epochs, batch 256
 paper's γ is not in its instructions; it is searched.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 

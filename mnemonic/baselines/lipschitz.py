@@ -9,8 +9,6 @@ SGD 3e-4, σ 0.5, 1 epoch, batch 64. The public code never sets gradients to zer
 batches; here they are, and ``accumulate=True`` shows the difference.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

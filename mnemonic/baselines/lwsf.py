@@ -18,8 +18,6 @@ mnemonic-code paper compares with LwSF and does not say how it was adapted. The 
 the learning rate are left out.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -6,8 +6,6 @@ The network given is left as it was. A method sees the data through an ``Access`
 holds what it declares; what it read and computed is in the result.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 import time

@@ -6,8 +6,6 @@ codes: one backward pass a class, no images. ``mnemonic-data`` ("ours-w-data", F
 takes both Fishers from n real images a class, on a network trained without codes.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 
@@ -28,11 +26,11 @@ def prepared(access: Access, seed: int) -> nn.Module:
 
 
 def quietly_forget(
-    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
+    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int], **given: object
 ) -> Forgotten:
     """``forget`` without its warnings: a comparison shows what came of it."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        return forget(model, codes, classes)
+        return forget(model, codes, classes, **given)
 
 
 @method(

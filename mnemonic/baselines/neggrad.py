@@ -6,8 +6,6 @@
   each a step, D_F cycled. α 0.95, SGD 0.01, 10 epochs.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access

@@ -12,8 +12,6 @@ of the logits, G_S the columns J_xᵀ over a set S and r = p - onehot,
 of each class stand for D.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

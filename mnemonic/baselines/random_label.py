@@ -7,8 +7,6 @@ Graves et al. 2021 also subtracts stored updates; that needs a log of the traini
 is not what is done here.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

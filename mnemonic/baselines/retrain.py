@@ -5,8 +5,6 @@ network never reads an image of the forget classes; that its other accuracies di
 from the original's by chance is why several seeds are shown.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -7,8 +7,6 @@ decay 5e-4), 10 epochs, batch 256. The mask is hard: after each step the weights
 m go back to θ0 and their momentum to 0, else both leak through weight decay.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -7,8 +7,6 @@ decay 5e-4), 3 epochs, msteps 2, γ 0.99, α 0.001, T 4, batch 128 (D_F: 32): th
 settings for large data. Written from the paper's objective alone.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

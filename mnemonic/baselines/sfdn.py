@@ -14,8 +14,6 @@ having K rows: a hidden layer may have as many. D_R costs K backward passes a sa
 ``per_class`` can take a part of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

@@ -6,8 +6,6 @@ again without it. A class lies in every shard, so nothing is saved in total: one
 N_R / M images an epoch is the cost only where M machines retrain at once.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

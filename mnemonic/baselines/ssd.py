@@ -10,8 +10,6 @@ batches of D_F hold one class, so their gradients add up where those of D cancel
 is tied to the batch size. ``per_sample=True`` takes the Fisher in its place.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -12,8 +12,6 @@ remaining class, as many forget images in all. No gradients. Layers with groups 
 as they are.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

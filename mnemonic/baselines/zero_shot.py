@@ -18,8 +18,6 @@ schedule (halve when the loss rests) and the reload of the generator after 100 b
 without an image are left out; the last convolution is 3×3 for gray images too.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What the checks have in common: an answer that is missing, wrong or right."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Any
@@ -102,12 +100,3 @@ def with_last_layer(model: nn.Module, data: ImageData) -> tuple[nn.Module, nn.Li
     """A copy of a network, and the last layer of the copy."""
     copied = copy.deepcopy(model)
     return copied, last_layer(copied, data.input_shape)[1]
-
-
-def tiny_network(seed: int = 0) -> tuple[nn.Module, Tensor, Tensor]:
-    """A network of three classes with twelve images and labels, for brute force."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = [nn.Flatten(), nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3)]
-        inputs = torch.rand(12, 1, 2, 2)
-    return nn.Sequential(*layers), inputs, torch.arange(12) % 3

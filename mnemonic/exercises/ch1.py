@@ -1,7 +1,5 @@
 """Checks of chapter 1, data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

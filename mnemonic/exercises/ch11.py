@@ -1,7 +1,5 @@
 """Checks of chapter 11, larger networks and many classes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Checks of chapter 12, your own network."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 

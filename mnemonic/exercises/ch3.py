@@ -1,7 +1,5 @@
 """Checks of chapter 3, the Fisher."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 
@@ -10,16 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnemonic.codes import MnemonicCodes
-from mnemonic.exercises.answers import (
-    alike,
-    attempted,
-    chosen,
-    done,
-    expect,
-    tiny_network,
-)
+from mnemonic.exercises.answers import alike, attempted, chosen, done, expect
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.fisher.errors import compare_fishers
+from mnemonic.networks import seeded
 
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:
@@ -39,7 +31,7 @@ def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:
 
 def change(fisher_of_batches: Callable[..., dict[str, Tensor]]) -> None:
     """Are these the squares of the mean gradients of batches, averaged over batches?"""
-    model, inputs, labels = tiny_network()
+    model, inputs, labels = _tiny_network()
     for size in (1, 4, 12):
         found = attempted(fisher_of_batches(model, inputs, labels, size))
         gradients = [
@@ -73,7 +65,7 @@ def critique(
     codes: MnemonicCodes,
 ) -> None:
     """Is it the sum over all answers, each with its own probability?"""
-    tiny, inputs, _ = tiny_network()
+    tiny, inputs, _ = _tiny_network()
     found = attempted(true_fisher(tiny, inputs))
     with torch.no_grad():
         p = tiny(inputs).softmax(1)
@@ -86,7 +78,13 @@ def critique(
         )
         expect(alike(found[name], wanted / 12), f"{name}: weigh each answer by its p")
     empirical = diagonal_fisher(model, codes.images, codes.labels)
-    ranks = compare_fishers(empirical, true_fisher(model, codes.images))
-    done(
-        f"On the codes the two have a rank correlation of {ranks.rank_correlation:.2f}."
-    )
+    rank = compare_fishers(empirical, true_fisher(model, codes.images)).rank_correlation
+    done(f"On the codes the two have a rank correlation of {rank:.2f}.")
+
+
+def _tiny_network() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network of three classes with twelve images and labels, for brute force."""
+    with seeded(0):
+        layers = [nn.Flatten(), nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3)]
+        inputs = torch.rand(12, 1, 2, 2)
+    return nn.Sequential(*layers), inputs, torch.arange(12) % 3

@@ -1,7 +1,5 @@
 """Checks of chapter 4, forgetting."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 

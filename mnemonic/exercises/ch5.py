@@ -1,7 +1,5 @@
 """Checks of chapter 5, evaluation."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 
@@ -32,7 +30,7 @@ def change(answer: float, data: ImageData, c: int) -> None:
     attempted(answer)
     reader = make_pipeline(PCA(100, random_state=0), LogisticRegression(max_iter=2000))
     reader.fit(data.inputs(data.train).flatten(1).numpy(), data.train.labels)
-    of_class = data.test.take((data.test.labels == c).nonzero()[:, 0])
+    of_class = data.test.take(data.test.labels == c)
     pixels = data.inputs(of_class).flatten(1).numpy()
     truth = 100 * reader.score(pixels, of_class.labels)
     near(answer, truth, 2, "fit on all training images, score on the class")

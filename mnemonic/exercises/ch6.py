@@ -1,10 +1,7 @@
 """Checks of chapter 6, what is forgotten."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from mnemonic.audits import linear_probes, loss_attack, matched_losses, relearn
@@ -18,6 +15,7 @@ from mnemonic.exercises.answers import (
     near,
     with_last_layer,
 )
+from mnemonic.networks import seeded
 
 
 def predict(
@@ -27,19 +25,15 @@ def predict(
     choices = ("gone", "kept")
     chosen(choices, answers, hidden)
     redrawn, layer = with_last_layer(model, data)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         layer.reset_parameters()
     before, after = (evaluate(m, data, [c]).accuracy for m in (model, redrawn))
     probes = (linear_probes(m, data, [c], layers=["2"]) for m in (model, redrawn))
-    probe_before, probe_after = (p["2/forget_accuracy"].value for p in probes)
+    seen, left = (p["2/forget_accuracy"].value for p in probes)
     expect(answers == choices[after > before / 2], "what does a fresh layer answer?")
-    truth = choices[probe_after > probe_before / 2]
+    truth = choices[left > seen / 2]
     expect(hidden == truth, "the probe reads the hidden layer: did that change?")
-    done(
-        f"Accuracy {before:.0f} → {after:.0f} %, probe {probe_before:.0f} → "
-        f"{probe_after:.0f} %."
-    )
+    done(f"Accuracy {before:.0f} → {after:.0f} %, probe {seen:.0f} → {left:.0f} %.")
 
 
 def change(

@@ -1,15 +1,13 @@
 """Checks of chapter 8, ablations."""
 
-from __future__ import annotations
-
 import copy
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pandas as pd
 import torch
 from torch import nn
 
+from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.exercises.answers import (
@@ -21,14 +19,8 @@ from mnemonic.exercises.answers import (
     same_weights,
     validated,
 )
-from mnemonic.forgetting.step import Forgotten, forget
+from mnemonic.forgetting.step import Forgotten
 from mnemonic.forgetting.strengths import Strength
-
-
-def _quietly(model: nn.Module, codes: MnemonicCodes, classes: Sequence[int], **given):
-    # that a code is not forgotten is looked at here
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        return forget(model, codes, classes, **given)
 
 
 def predict(
@@ -46,7 +38,7 @@ def predict(
     for weight in list(last_only.parameters())[:-2]:
         weight.requires_grad_(False)
     given = {"strength": Strength(0.1, 1000.0), "sign": -1}
-    results = (_quietly(m, codes, [c], **given) for m in (model, last_only))
+    results = (quietly_forget(m, codes, [c], **given) for m in (model, last_only))
     everything, last = (validated(r.model, data, [c]) for r in results)
     gains = {
         "E_F": last.forgetting_error - everything.forgetting_error,
@@ -70,9 +62,9 @@ def change(
         found = attempted(one_by_one(model, codes, classes))
         wanted = model
         for k in classes:
-            wanted = _quietly(wanted, codes, [k]).model
+            wanted = quietly_forget(wanted, codes, [k]).model
         expect(same_weights(found, wanted), f"it differs for the classes {classes}")
-        at_once = _quietly(model, codes, classes).model
+        at_once = quietly_forget(model, codes, classes).model
         for how, network in (("at once", at_once), ("one by one", found)):
             score = both(network, data, classes)
             rows.append({"classes": len(classes), "how": how, "A_R + E_F": score})
@@ -90,12 +82,12 @@ def implement(
     """Does the rule pick one of the candidates, and how good is it on validation?"""
     scores = {"yours": [], "the package's": []}
     for k in range(data.n_classes):
-        ours = _quietly(model, codes, [k], candidates=True)
+        ours = quietly_forget(model, codes, [k], candidates=True)
         index = attempted(rule(ours.candidates.copy()))
         expect(index in ours.candidates.index, f"{index!r} is no row of candidates")
         row = ours.candidates.loc[index]
         given = Strength(row["lambda1"], row["lambda2"])
-        yours = _quietly(model, codes, [k], strength=given, sign=int(row["sign"]))
+        yours = quietly_forget(model, codes, [k], strength=given, sign=int(row["sign"]))
         on_codes = ours.candidates.eval("remaining_accuracy + forgetting_error")
         best = on_codes[index] > on_codes.max() - 1e-6
         expect(best, f"class {k}: others do better on the codes")
@@ -113,7 +105,7 @@ def critique(
 ) -> None:
     """Was a strength between the decades tried, and chosen by the codes?"""
     attempted(result)
-    decades = _quietly(model, codes, [c])
+    decades = quietly_forget(model, codes, [c])
     exponent = torch.tensor(result.strength.lambda1).double().log10()
     on_a_decade = bool((exponent - exponent.round()).abs() <= 1e-3)
     expect(not on_a_decade, "λ1 is to lie between decades")

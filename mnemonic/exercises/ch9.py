@@ -1,7 +1,5 @@
 """Checks of chapter 9, baselines."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping, Sequence
 

@@ -18,8 +18,6 @@ Example:
     {'1.weight': [2, 4], '1.bias': [2]}
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from functools import partial

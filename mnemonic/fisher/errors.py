@@ -7,8 +7,6 @@ Example:
     0.0
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

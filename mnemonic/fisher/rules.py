@@ -3,8 +3,6 @@
 Each rule has the signature of the function, after the taps that it works for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -7,8 +7,6 @@ Example:
     [10.0, 4.0]
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

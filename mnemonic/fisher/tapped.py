@@ -4,8 +4,6 @@ What a single sample gives alone is compared with what it gives in a batch; wher
 two differ, ``Untapped`` is raised and the caller takes a slower way.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from torch import Tensor, nn

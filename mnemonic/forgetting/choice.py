@@ -15,8 +15,6 @@ Example:
     0.1
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

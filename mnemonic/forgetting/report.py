@@ -1,7 +1,5 @@
 """What forgetting gives back: the new network, and the account of how."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

@@ -27,8 +27,6 @@ Example:
     ['1.weight', '1.bias', '3.weight', '3.bias']
 """
 
-from __future__ import annotations
-
 import copy
 import time
 import warnings

@@ -5,8 +5,6 @@ Example:
     Strength(lambda1=0.001, lambda2=10.0)
 """
 
-from __future__ import annotations
-
 import itertools
 import sys
 from dataclasses import dataclass

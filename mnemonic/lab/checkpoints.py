@@ -12,8 +12,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import astuple
 from pathlib import Path
@@ -68,7 +66,9 @@ def trained(
     how["codes"] = codes if t_mix > 0 else None
     device, *versions = surroundings("torch", "torchvision")
     network = [str(model), dict(model.state_dict()), _code(model)]
-    key = digest(network, _content(data), how, device, versions)
+    # Images in files are known by name and by label, and not opened.
+    shown = [data.train, data.mean, data.std, data.augmentation]
+    key = digest(network, shown, how, device, versions)
 
     def make() -> tuple[dict[str, Tensor], str]:
         history = train(model, data, progress=progress, **how)
@@ -90,14 +90,6 @@ def _code(model: nn.Module) -> list[str]:
     ]
     files = reached(["mnemonic.training", *(c.__module__ for c in own)])
     return [code_digest(files), *sorted(digest(code_of(c)) for c in own)]
-
-
-def _content(data: ImageData) -> list:
-    split = data.train
-    images = getattr(split, "pixels", None)
-    if images is None:  # files are known by name and by label, not opened
-        images = (split.files, split.image_size)
-    return [images, split.labels, data.mean, data.std, data.augmentation]
 
 
 def _read(path: Path) -> tuple[tuple[dict[str, Tensor], str], str, str]:

@@ -11,8 +11,6 @@ Example:
     [100.0]
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 
@@ -86,12 +84,10 @@ def two_numbers(
     """
     try:
         scores = evaluate(network, data, classes, split=split)
+        a_r, e_f = scores.remaining_accuracy, scores.forgetting_error
     except ValueError:  # NaN or infinite logits answer nothing, so nothing rightly
-        return {"remaining_accuracy": 0.0, "forgetting_error": 100.0}
-    return {
-        "remaining_accuracy": scores.remaining_accuracy,
-        "forgetting_error": scores.forgetting_error,
-    }
+        a_r, e_f = 0.0, 100.0
+    return {"remaining_accuracy": a_r, "forgetting_error": e_f}
 
 
 def access_for(profile: Profile, method: Method, seed: int) -> Access:

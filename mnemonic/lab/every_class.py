@@ -1,11 +1,8 @@
 """Every class forgotten in turn: Table 7 of the paper, at any scale."""
 
-from __future__ import annotations
+from dataclasses import asdict, replace
 
-import warnings
-from dataclasses import replace
-
-from mnemonic.forgetting.step import forget
+from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
 
@@ -31,17 +28,14 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
     for c in range(data.n_classes):
         before = two_numbers(model, data, [c])
         for choice, strength in (("codes", None), ("paper", settings.strength)):
-            with warnings.catch_warnings():  # forgets_codes says it in the table
-                warnings.simplefilter("ignore", RuntimeWarning)
-                result = forget(model, codes, [c], strength=strength)
+            result = quietly_forget(model, codes, [c], strength=strength)
             rows.append(
                 {
                     "forget_class": c,
                     "choice": choice,
                     **{f"before_{what}": value for what, value in before.items()},
                     **two_numbers(result.model, data, [c]),
-                    "lambda1": result.strength.lambda1,
-                    "lambda2": result.strength.lambda2,
+                    **asdict(result.strength),
                     "sign": result.sign,
                     "forgets_codes": result.forgets_codes,
                     "seconds": result.seconds,

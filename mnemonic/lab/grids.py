@@ -13,9 +13,8 @@ Example:
     0    0.5      90.0     0.707107  2
 """
 
-from __future__ import annotations
-
 import inspect
+import itertools
 import json
 import time
 import warnings
@@ -70,18 +69,15 @@ def run_grid(
         isinstance(s, dict) and all(isinstance(k, str) for k in s) for s in settings
     ):
         raise ValueError(f"settings are {settings!r}; give a list of dicts, by name")
-    if isinstance(seeds, str) or not isinstance(seeds, Sequence | range):
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence):
         raise ValueError(f"seeds are {seeds!r}; give a list of integers")
     seeds = [checked_seed(seed) for seed in seeds]
     if jobs is not None:
         allowed = "a number of processes, 1 or more, or None for all cores"
         jobs = checked_number("jobs", jobs, lambda n: n >= 1, allowed, whole=True)
-    cells = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
-    code = [
-        code_of(function),
-        code_digest(numerical()),
-        surroundings("torch", "torchvision", "numpy", "scikit-learn"),
-    ]
+    cells = [*itertools.product(settings, seeds)]
+    versions = surroundings("torch", "torchvision", "numpy", "scikit-learn")
+    code = [code_of(function), code_digest(numerical()), versions]
     store = Store(cache_folder() / "cells", ".json", _read, _write)
     keys = [digest(code, cell) for cell in cells]
     results = [store.find(key) for key in keys]

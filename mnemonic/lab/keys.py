@@ -11,8 +11,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import dis
@@ -20,7 +18,7 @@ import importlib.metadata
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -31,7 +29,6 @@ from mnemonic import _ROOM_OF
 from mnemonic.storage import digest
 
 PACKAGE = Path(__file__).parents[1]
-SHOWS = ("press", "exercises")  # rooms that show and check numbers, and make none
 
 
 class _Bare(ast.NodeTransformer):
@@ -60,34 +57,39 @@ def files_in(path: Path) -> list[Path]:
 
 def numerical(package: Path = PACKAGE) -> list[Path]:
     """The package's files on which a number may depend: all but what only shows."""
-    beside = {*SHOWS, "__init__.py"}
+    beside = {"press", "exercises", "__init__.py"}
     return [
         f for f in files_in(package) if f.relative_to(package).parts[0] not in beside
     ]
 
 
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
+    """Files by name, such as ``lab.grids``, of all modules but the front door."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(path.relative_to(package).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return {name: path for name, path in found.items() if name != "__init__"}
+
+
+def module_of(name: str, known: Container[str]) -> str:
+    """``lab.grids`` for ``mnemonic.lab.grids.mean_sd`` and ``mnemonic.mean_sd``."""
+    top, *parts = name.split(".")
+    parts[:1] = [_ROOM_OF.get(room, room) for room in parts[:1]]
+    while parts and (top != "mnemonic" or ".".join(parts) not in known):
+        parts.pop()
+    return ".".join(parts)
+
+
 def reached(names: Iterable[str], package: Path = PACKAGE) -> set[Path]:
     """Modules of the package that dotted names lead to, and all that these import."""
-    found, open_ends = set(), list(names)
+    known, found, open_ends = modules(package), set(), list(names)
     while open_ends:
-        path = _module(open_ends.pop(), package)
+        path = known.get(module_of(open_ends.pop(), known))
         if path and path not in found:
             found.add(path)
             open_ends += named_in(path.read_text())
     return found
-
-
-def _module(name: str, package: Path) -> Path | None:
-    """The file of ``mnemonic.lab.grids.mean_sd``, or of ``mnemonic.mean_sd``."""
-    top, *parts = name.split(".")
-    if parts and parts[0] in _ROOM_OF:
-        parts = [*_ROOM_OF[parts[0]].split("."), *parts[1:]]
-    for n in range(len(parts), 0, -1) if top == "mnemonic" else ():
-        path = package.joinpath(*parts[:n])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
 
 
 @cache
@@ -104,13 +106,13 @@ def named_in(source: str) -> list[str]:
     return names
 
 
-def code_digest(files: Iterable[Path], package: Path = PACKAGE) -> str:
-    """Digest of files of the package by name: bare source, and data as they are."""
+def code_digest(files: Iterable[Path], folder: Path = PACKAGE) -> str:
+    """Digest of files below a folder by name: bare source, and data as they are."""
 
     def content(file: Path) -> str | bytes:
         return bare(file.read_text()) if file.suffix == ".py" else file.read_bytes()
 
-    return digest({str(f.relative_to(package)): content(f) for f in files})
+    return digest({str(f.relative_to(folder)): content(f) for f in files})
 
 
 def surroundings(*packages: str) -> list[str]:
@@ -134,9 +136,8 @@ def code_of(start: FunctionType | type) -> dict[str, str]:
     found, open_ends = {}, {start.__qualname__: start}
     while open_ends:
         name, thing = open_ends.popitem()
-        thing = inspect.unwrap(
-            getattr(thing, "__func__", getattr(thing, "fget", thing))
-        )
+        inside = getattr(thing, "__func__", getattr(thing, "fget", thing))
+        thing = inspect.unwrap(inside)
         if name in found:
             continue
         if inspect.isfunction(thing) or inspect.isclass(thing):
@@ -153,9 +154,7 @@ def _text(function: FunctionType) -> str:
     try:
         return bare(inspect.getsource(function))
     except OSError:  # typed at a prompt, or made by dataclass
-        codes = [*_codes(function.__code__)]
-        plain = [k for c in codes for k in c.co_consts if not isinstance(k, CodeType)]
-        return repr([(c.co_code, c.co_names) for c in codes] + plain)
+        return repr([s for s in _steps(function) if not isinstance(s[1], CodeType)])
 
 
 def _named(thing: FunctionType | type) -> dict[str, object]:
@@ -164,16 +163,16 @@ def _named(thing: FunctionType | type) -> dict[str, object]:
         own = {n: v for n, v in vars(thing).items() if callable(v) or n[:2] != "__"}
         own = {f"{thing.__qualname__}.{name}": value for name, value in own.items()}
         return own | {base.__qualname__: base for base in thing.__bases__}
-    steps = (s for c in _codes(thing.__code__) for s in dis.get_instructions(c))
-    used = {s.argval for s in steps if s.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    there = thing.__globals__
+    reads, there = ("LOAD_GLOBAL", "LOAD_NAME"), thing.__globals__
+    used = {name for step, name in _steps(thing) if step in reads}
     named = {name: there[name] for name in used & there.keys()}
     return named | inspect.getclosurevars(thing).nonlocals
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """A function's code, and that of all functions and comprehensions inside."""
-    yield code
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _codes(inner)
+def _steps(function: FunctionType) -> list[tuple[str, object]]:
+    """What its byte code does with what, functions and comprehensions inside too."""
+    steps, codes = [], [function.__code__]
+    for code in codes:
+        steps += [(s.opname, s.argval) for s in dis.get_instructions(code)]
+        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    return steps

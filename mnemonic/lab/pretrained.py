@@ -4,12 +4,9 @@ The body stays as it is, and images and codes pass it once: what is trained, and
 forgets, is the last layer.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import DISTRIBUTIONS, MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.sources import load_data
 from mnemonic.data.splits import ArraySplit, first_of_each
 from mnemonic.forgetting.choice import best_row, try_strengths
-from mnemonic.forgetting.step import amplitude, forget
+from mnemonic.forgetting.step import amplitude
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
 from mnemonic.storage import generator_for
 from mnemonic.training import Recipe, train
@@ -214,16 +212,11 @@ def _forgotten(
 ) -> tuple[nn.Module, float]:
     """Forget class ``c``, the strength chosen on codes or on validation images."""
     started, chosen = time.perf_counter(), {}
-    with warnings.catch_warnings():  # codes known and forgotten are in the table
-        warnings.simplefilter("ignore", RuntimeWarning)
-        if judge == "validation":
-            step, split = (
-                Perturbation(model, amplitude(model, codes, [c])),
-                data.validation,
-            )
-            settings = split.pixels, split.labels, [c], GRID, (1, -1)
-            best = best_row(try_strengths(step, *settings, give_up=True))
-            chosen = {"strength": Strength(best["lambda1"], best["lambda2"])}
-            chosen |= {"sign": best["sign"]}
-        result = forget(model, codes, [c], **chosen)
+    if judge == "validation":
+        step = Perturbation(model, amplitude(model, codes, [c]))
+        samples = data.validation.pixels, data.validation.labels
+        best = best_row(try_strengths(step, *samples, [c], GRID, (1, -1), give_up=True))
+        chosen = {"strength": Strength(best["lambda1"], best["lambda2"])}
+        chosen |= {"sign": best["sign"]}
+    result = quietly_forget(model, codes, [c], **chosen)
     return result.model, time.perf_counter() - started

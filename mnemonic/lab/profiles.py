@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.codes import MnemonicCodes
-from mnemonic.data.arrays import ImageData
+from mnemonic.data.arrays import SPLITS, ImageData
 from mnemonic.data.sources import load_data
 from mnemonic.data.splits import ArraySplit, first_of_each, unit
 from mnemonic.forgetting.strengths import Strength
@@ -133,9 +133,7 @@ def _loaded(data_name: str, per_class: int | None, side: int | None) -> ImageDat
         return functional.avg_pool2d(unit(split.pixels), factor), split.labels
 
     return ImageData.from_arrays(
-        train=smaller(data.train),
-        validation=smaller(data.validation),
-        test=smaller(data.test),
+        **{part: smaller(getattr(data, part)) for part in SPLITS},
         class_names=data.class_names,
         name=data.name,
         augmentation=data.augmentation,

@@ -7,8 +7,6 @@ Example:
     True
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable
@@ -93,6 +91,8 @@ def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
 
 _LARGER = ("fashion-mnist", "cifar10-jpeg", "tiny-imagenet-40")  # than MNIST
 _COUNTS = (10, 30, 100, 300, 1000)
+_IMAGENET = {"n_classes": [1000], "side": [224]}
+_ON_A_GPU = ("resnet18", "resnext50_32x4d", "swin_t")
 RECORDS = {
     "mnist-complete": _in_turn("full", "mnist"),
     "fashion-mnist-short": _in_turn("smoke", "fashion-mnist"),
@@ -128,16 +128,10 @@ RECORDS = {
     ),
     # On a processor one network comes to an end.
     "costs-imagenet": _costs(
-        combined(network=["resnet18"], n_classes=[1000], side=[224], device=["cpu"])
+        combined(network=["resnet18"], **_IMAGENET, device=["cpu"])
     ),
     "costs-imagenet-gpu": _costs(
-        combined(
-            network=["resnet18", "resnext50_32x4d", "swin_t"],
-            n_classes=[1000],
-            side=[224],
-            device=["cuda"],
-        ),
-        where="a GPU",
+        combined(network=_ON_A_GPU, **_IMAGENET, device=["cuda"]), where="a GPU"
     ),
     "costs-codes": Record(
         cost_of_codes,

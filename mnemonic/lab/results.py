@@ -10,8 +10,6 @@ Example:
     [95.9, 95.4, 94.2, 91.1]
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import hashlib
@@ -19,6 +17,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -94,10 +93,8 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        line = next(x for x in lines if x.startswith("model name"))
-        name = line.split(":")[1].strip()
+    with contextlib.suppress(OSError, TypeError):  # no such file, or no such line
+        name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
     return f"{name} ({os.cpu_count()} cores)"
 
 

@@ -3,13 +3,10 @@
 Each function is a cell of a grid (see ``mnemonic.lab.records``); chapter 11 shows them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import gc
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +18,9 @@ from torchvision.models import vit_b_16
 
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
-from mnemonic.data.arrays import ImageData
+from mnemonic.data.arrays import SPLITS, ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.forgetting.step import Forgotten, forget
+from mnemonic.forgetting.step import Forgotten
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
@@ -63,11 +60,9 @@ def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) ->
 
 
 def _first_classes(data: ImageData, n_classes: int) -> ImageData:
-    parts = {}
-    for part in ("train", "validation", "test"):
-        split = getattr(data, part)
-        parts[part] = split.take((split.labels < n_classes).nonzero()[:, 0])
-    return replace(data, class_names=data.class_names[:n_classes], **parts)
+    splits = {part: getattr(data, part) for part in SPLITS}
+    few = {part: s.take(s.labels < n_classes) for part, s in splits.items()}
+    return replace(data, class_names=data.class_names[:n_classes], **few)
 
 
 # One of each kind: plain, residual, grouped, depthwise, dense, tied, transformer.
@@ -117,7 +112,7 @@ def blank_data(n_classes: int, side: int) -> ImageData:
     pixels = torch.zeros(n_classes, 3, side, side, dtype=torch.uint8)
     part = (pixels, torch.arange(n_classes))
     return ImageData.from_arrays(
-        **dict.fromkeys(("train", "validation", "test"), part),
+        **dict.fromkeys(SPLITS, part),
         class_names=[str(c) for c in range(n_classes)],
         name="blank",
     )
@@ -163,23 +158,18 @@ def costs(
         return time.perf_counter() - started
 
     def step() -> Forgotten:
-        return forget(model, codes, [0], strength=Strength(1e-4, 1.0), sign=1)
+        given = {"strength": Strength(1e-4, 1.0), "sign": 1}
+        return quietly_forget(model, codes, [0], **given)
 
-    limits, steps = [], []
-    with warnings.catch_warnings():  # nothing was trained: it knows no code
-        warnings.simplefilter("ignore", RuntimeWarning)
-        limit()  # both are warm before the clock starts
-        memory = peak_mib(step, where)
-        for _ in range(repeats):
-            limits.append(limit())
-            result = step()
-            steps.append(result.seconds)
+    limit()  # both are warm before the clock starts
+    memory = peak_mib(step, where)
+    limits, steps = zip(*((limit(), step()) for _ in range(repeats)), strict=True)
     return {
-        "seconds": min(steps),
+        "seconds": min(result.seconds for result in steps),
         "limit_seconds": min(limits),
         "memory_mib": memory,
         "weights": sum(p.numel() for p in model.parameters()),
-        "finite": bool(result.layers["largest_step"].map(lambda v: v < 1e6).all()),
+        "finite": bool((steps[-1].layers["largest_step"] < 1e6).all()),
     }
 
 

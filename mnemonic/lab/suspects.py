@@ -12,8 +12,6 @@ Example:
     100.0
 """
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 

@@ -30,12 +30,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.checks import checked_number, described
+from mnemonic.storage import read_tensors
 
 TEMPERATURE = 0.07  # where CLIP's begins
 _FILE = Path(__file__).with_name("name_vectors.safetensors")
@@ -66,9 +66,8 @@ def name_vectors(names: Sequence[str]) -> Tensor:
 
 @functools.cache
 def _vectors() -> dict[str, Tensor]:
-    with safetensors.safe_open(_FILE, framework="pt") as file:
-        names = json.loads(file.metadata()["names"])
-        return dict(zip(names, file.get_tensor("vectors"), strict=True))
+    tensors, kept = read_tensors(_FILE)
+    return dict(zip(json.loads(kept["names"]), tensors["vectors"], strict=True))
 
 
 class TextClassifier(nn.Module):

@@ -10,8 +10,6 @@ network is a thin basis. Test images are not read. What came out is kept in
 ``lab/tuned/<setup>.json``, beside what was found there for other methods.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 

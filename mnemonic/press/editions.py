@@ -32,8 +32,6 @@ Example:
     'answer = ...'
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -7,8 +7,6 @@ and the installed versions. Its executed copy appears under
 never rendered and an interrupted build goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os
@@ -30,12 +28,10 @@ def key_of(notebook: Path, root: Path, profile: str) -> str:
     """Digest of everything that an executed copy depends on."""
     package = root / "mnemonic"
     # A set: in a checkout, what is installed editable is found in two places.
-    versions = sorted(
-        {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
-    )
-    code = code_digest({*numerical(package), *_named_by(notebook, package)}, package)
-    files = [notebook, *files_in(root / "book" / "results")]
-    return digest_of(root, files, extra=[code, profile, sys.version, *versions])
+    versions = {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
+    files = {*numerical(package), *_named_by(notebook, package)}
+    files |= {notebook, *files_in(root / "book" / "results")}
+    return digest(code_digest(files, root), profile, sys.version, sorted(versions))
 
 
 def _named_by(notebook: Path, package: Path) -> set[Path]:
@@ -184,10 +180,3 @@ def _read(path: Path) -> tuple[dict, str, str]:
 def _write(path: Path, notebook: dict, key: str, content: str) -> None:
     notebook["metadata"]["mnemonic"] |= {"key": key, "content": content}
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-def digest_of(root: Path, files: list[Path], extra: list[str]) -> str:
-    """Digest of the names and contents of files, and of more."""
-    names = [f.relative_to(root) if f.is_relative_to(root) else f for f in files]
-    contents = {str(n): f.read_bytes() for n, f in zip(names, files, strict=True)}
-    return digest(contents, extra)

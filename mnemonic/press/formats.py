@@ -9,8 +9,6 @@ Example:
     {'html': {'favicon': 'a', 'baseurl': ''}}
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 from pathlib import Path
 

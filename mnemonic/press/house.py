@@ -10,12 +10,11 @@ Example:
     []
 """
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+from mnemonic.lab.keys import PACKAGE, module_of, modules, named_in
+
 # In the order in which data flows; a wing imports only what stands above it.
 WINGS = {
     "ground": ["checks", "storage"],
@@ -39,13 +38,7 @@ def trees(package: Path = PACKAGE) -> dict[str, ast.Module]:
         By name within the package, such as ``lab.grids``; a folder's ``__init__``
         bears the name of the folder.
     """
-    found = {}
-    for path in sorted(package.rglob("*.py")):
-        name = ".".join(path.relative_to(package).with_suffix("").parts)
-        if name != "__init__":
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            found[name.removesuffix(".__init__")] = tree
-    return found
+    return {n: ast.parse(path.read_text()) for n, path in modules(package).items()}
 
 
 def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
@@ -57,24 +50,11 @@ def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
     Returns:
         Names as in ``trees``.
     """
-    modules, graph = trees(package), {}
-    for name, tree in modules.items():
-        full = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                full |= {a.name for a in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                full |= {f"{node.module}.{a.name}" for a in node.names}
-        ours = (f.split(".")[1:] for f in full if f.split(".")[0] == package.name)
-        graph[name] = {_module(parts, modules) for parts in ours} - {name, ""}
-    return graph
-
-
-def _module(parts: list[str], modules: dict) -> str:
-    """What is imported may be a module, a name in one, or a name of the front door."""
-    while parts and ".".join(parts) not in modules:
-        parts = parts[:-1]
-    return ".".join(parts)
+    known = modules(package)
+    return {
+        name: {module_of(n, known) for n in named_in(path.read_text())} - {name, ""}
+        for name, path in known.items()
+    }
 
 
 def rooms(package: Path = PACKAGE) -> dict[str, set[str]]:

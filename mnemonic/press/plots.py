@@ -11,8 +11,6 @@ Example:
     >>> plt.close(fig)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

@@ -6,8 +6,6 @@
 beside the old ones and take their place when they are complete.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil
@@ -19,8 +17,10 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from mnemonic.press.executed import digest_of, files_in, run
+from mnemonic.lab.keys import files_in
+from mnemonic.press.executed import run
 from mnemonic.press.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
+from mnemonic.storage import digest, intact
 
 PROFILES = ("smoke", "quick", "full")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
@@ -90,15 +90,14 @@ def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
     Raises:
         ValueError: If no notebook is named so.
     """
-    every = sorted((root / "notebooks").glob("[!.]*.ipynb"))
+    folder = root / "notebooks"
+    every = sorted(folder.glob("[!.]*.ipynb"))
     named = [n for n in every if n.name.startswith(tuple(only or [""]))]
     if not named:
-        there = (
-            ", ".join(n.stem for n in every) or "none; name the repository with --root"
-        )
+        there = ", ".join(n.stem for n in every)
         raise ValueError(
-            f"no notebook in {root / 'notebooks'} begins with {' or '.join(only)}; "
-            f"there are {there}"
+            f"no notebook in {folder} begins with {' or '.join(only)}; there are "
+            f"{there or 'none; name the repository with --root'}"
         )
     return named
 
@@ -124,15 +123,18 @@ def render(
     """
     copies = sorted((build / "executed" / profile).glob("[!.]*.ipynb"))
     sources = [f for name in SOURCES for f in files_in(root / name)]
-    key = digest_of(root, [*sources, *copies], extra=[profile])
+    files = {os.path.relpath(f, root): f.read_bytes() for f in [*sources, *copies]}
+    key = digest(files, profile)
     final, aside = build / builder, build / f"render-{builder}"
     with FileLock(build / f"{builder}.lock"):
         stamp = final / ".key"
         if stamp.is_file() and stamp.read_bytes() == key.encode():
             print(f"nothing changed: {final / 'index.html'}")
             return True
-        if fault := _fault_of_settings(root):
-            print(f"the render failed: {fault}", file=sys.stderr)
+        try:
+            _check_settings(root)
+        except ValueError as error:
+            print(f"the render failed: {error}", file=sys.stderr)
             return False
         shutil.rmtree(aside, ignore_errors=True)
         command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
@@ -160,16 +162,12 @@ def render(
     return True
 
 
-def _fault_of_settings(root: Path) -> str | None:
-    """What is wrong with the configuration or the table of contents, if anything."""
+def _check_settings(root: Path) -> None:
+    """Raise a ``ValueError`` if configuration or table of contents is damaged."""
     for path in (root / "_config.yml", root / "_toc.yml"):
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if not isinstance(settings, dict):
+        with intact(f"{path} is missing or damaged", "restore it"):
+            if not isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict):
                 raise ValueError("it holds no settings by name")
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            return f"{path} is missing or damaged ({error}); restore it"
-    return None
 
 
 if __name__ == "__main__":

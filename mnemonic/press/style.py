@@ -6,8 +6,6 @@ Example:
     'white'
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import matplotlib.pyplot as plt

@@ -6,8 +6,6 @@ Example:
     (True, True)
 """
 
-from __future__ import annotations
-
 import re
 from html import escape
 
@@ -63,9 +61,7 @@ def table(
         return re.sub(r"(?<!\w)-(?=\d)|(?<=\de)-(?=\d)", "−", text)  # and 1e−05
 
     frame = frame.rename_axis(index=_subscripts, columns=_subscripts)
-    if isinstance(frame.index, pd.RangeIndex):
-        frame = frame.rename_axis(index=None)
-    elif frame.index.nlevels == 1:
+    if frame.index.nlevels == 1:
         # The name of the rows heads them, in place of a line of its own.
         names = [None] * (frame.columns.nlevels - 1) + [frame.index.name]
         frame = frame.set_axis(frame.columns.set_names(names), axis=1)

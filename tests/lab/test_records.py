@@ -35,7 +35,7 @@ def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
         raise InterruptedError  # the rest is as in the other records
 
     monkeypatch.setattr("mnemonic.lab.profiles.trained", trained)
-    monkeypatch.setattr(every_class, "forget", forget)
+    monkeypatch.setattr(every_class, "quietly_forget", forget)
     monkeypatch.setattr(every_class, "two_numbers", lambda *given: {})
     with pytest.raises(InterruptedError):
         every_class.every_class(0, "resnet18", "mnist-5k")

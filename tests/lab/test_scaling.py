@@ -120,7 +120,7 @@ def test_the_smallest_times_of_warm_runs_count(monkeypatch):
 
     series = pd.Series([1.0])
     monkeypatch.setattr(scaling.functional, "cross_entropy", cross_entropy)
-    monkeypatch.setattr(scaling, "forget", forget)
+    monkeypatch.setattr(scaling, "quietly_forget", forget)
     monkeypatch.setattr(scaling.time, "perf_counter", lambda: clock[0])
     row = scaling.costs(0, "slim-resnet", n_classes=2, side=16)
     assert order == ["limit", "step"] * 4  # the first pair warms up

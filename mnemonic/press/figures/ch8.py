@@ -1,7 +1,5 @@
 """Figures of chapter 8, on what the method depends on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -38,9 +36,8 @@ def strengths(panels: Sequence[tuple[pd.DataFrame, str, str, float | None]]) -> 
         ax.set_xticks(sorted(frame[name].unique())[1::2], minor=False)
         ax.minorticks_off()
     axes[0].set_ylabel("percent, on test images")
-    fig.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2
-    )
+    shown = axes[0].get_legend_handles_labels()
+    fig.legend(*shown, loc="outside upper center", ncols=2)
     return fig
 
 
@@ -78,9 +75,8 @@ def from_images(runs: pd.DataFrame, codes: pd.Series, paper: pd.Series) -> Figur
         ax.set_ylabel(f"${column}$ (%)")
     counts = [1, 5, 10, 100, 1000, 5000]
     axes[0].plot(counts, paper, "s", color=plots.PAPER, label="paper")
-    fig.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3
-    )
+    shown = axes[0].get_legend_handles_labels()
+    fig.legend(*shown, loc="outside upper center", ncols=3)
     return fig
 
 

@@ -1,7 +1,5 @@
 """Figures of chapter 9, on the other ways to forget."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
