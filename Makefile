@@ -29,7 +29,7 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
-	$(BIN)/python -m pytest --cov -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n 2 --dist loadfile --no-loadscope-reorder
 
 full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): wants a GPU, or hours
 	$(BIN)/python -m mnemonic.press.publish --profile full
