@@ -39,10 +39,7 @@ def layer_inputs(
     def catch(name: str, given: tuple[Tensor], _: Tensor) -> None:
         layer, inputs = layers[name], given[0]
         if isinstance(layer, nn.Conv2d):
-            # As torch pads: left, right, top, bottom.
-            around, mode = layer._reversed_padding_repeated_twice, layer.padding_mode
-            mode = "constant" if mode == "zeros" else mode
-            padded = functional.pad(inputs, around, mode=mode)
+            padded = _padded(layer, inputs)
             patches = functional.unfold(
                 padded, layer.kernel_size, layer.dilation, stride=layer.stride
             )
@@ -63,6 +60,17 @@ def layer_inputs(
         for inputs, _ in images.in_order(256, device_of(model)):
             model(inputs)
     return {name: columns for name, (columns, _) in caught.items()}
+
+
+def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Inputs ``[N, C, H, W]`` as the layer pads them."""
+    around = []  # left, right, top, bottom
+    for i in (1, 0):
+        whole = layer.dilation[i] * (layer.kernel_size[i] - 1)
+        given = {"valid": (0, 0), "same": (whole // 2, whole - whole // 2)}
+        around += given.get(layer.padding) or [layer.padding[i]] * 2
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return functional.pad(inputs, around, mode=mode)
 
 
 def projection(r: Tensor, scale: float) -> Tensor:
