@@ -30,6 +30,7 @@ from mnemonic.checks import (
     checked_device,
     checked_number,
     checked_path,
+    checked_seed,
     described,
     listed,
 )
@@ -120,7 +121,7 @@ class MnemonicCodes:
         _check_distribution(distribution)
         shape = (checked_data(data).n_classes, *data.input_shape)
         images = DISTRIBUTIONS[distribution](shape, generator_for("codes", seed))
-        return cls(images, data.class_names, seed, distribution)
+        return cls(images, data.class_names, checked_seed(seed), distribution)
 
     @property
     def labels(self) -> Tensor:
@@ -146,6 +147,11 @@ class MnemonicCodes:
         """
         t_mix = checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
         try:
+            # Other labels would be a mask, and no generator is the global one.
+            if labels.dtype != torch.int64 or not isinstance(
+                generator, torch.Generator
+            ):
+                raise ValueError("neither may be of another kind")
             drawn = torch.rand(len(labels), generator=generator, device=inputs.device)
             codes = self.images[labels]
             if codes.shape != inputs.shape:

@@ -152,6 +152,6 @@ def _timm(name: str, data: ImageData, pretrained: bool) -> nn.Module:
         return timm.create_model(name, pretrained=pretrained, **sizes)
     except (ImportError, RuntimeError) as error:
         raise ValueError(
-            f"timm/{name} cannot be built ({error}); pip install timm, and choose one "
-            "of timm.list_models()"
+            f"timm/{name} cannot be built ({error}); pip install timm if it is not "
+            "here, and choose one of timm.list_models()"
         ) from error

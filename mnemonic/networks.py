@@ -20,6 +20,10 @@ from torch.func import functional_call
 from mnemonic.checks import checked_seed
 
 
+class NotFinite(ValueError):
+    """A network answers NaN or infinity."""
+
+
 def check_outputs(
     model: nn.Module,
     inputs: Tensor,
@@ -43,7 +47,8 @@ def check_outputs(
         The logits.
 
     Raises:
-        ValueError: If it fails, or its output is not ``[N, K]`` or not finite.
+        NotFinite: A ``ValueError``, if its output is not finite.
+        ValueError: If it fails, or its output is not ``[N, K]``.
     """
     _check_network(model)
     try:
@@ -70,7 +75,7 @@ def check_outputs(
             "returns one row of K logits an image"
         )
     if not torch.isfinite(logits).all():
-        raise ValueError(
+        raise NotFinite(
             f"{type(model).__name__} gives NaN or infinite logits; "
             "its weights are damaged or its training diverged: train it again, perhaps "
             "with a smaller learning rate"

@@ -130,6 +130,8 @@ class Store:
         except FileNotFoundError:
             pass
         except Exception as error:
+            if isinstance(error, (MemoryError, PermissionError)):
+                raise  # the file may be whole
             set_aside(path, error)
         return None
 

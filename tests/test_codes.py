@@ -227,3 +227,12 @@ def test_no_memory_for_one_code_is_not_blamed_on_the_codes(learned):
 
     with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
         code_logits(Never(3, 3), learned[2])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"generator": None}, {"labels": torch.ones(3, dtype=torch.uint8)}]
+)
+def test_what_would_mix_otherwise_is_refused(codes, changes):
+    given = {"labels": codes.labels, "generator": torch.Generator(), **changes}
+    with pytest.raises(ValueError, match="int64 labels"):
+        codes.substitute(codes.images, t_mix=0.5, **given)

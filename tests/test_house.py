@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -124,3 +126,9 @@ def test_the_drawing_follows_the_imports(page):
 def test_the_page_of_the_house_stands_before_that_of_the_package():
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     assert "      - file: book/house\n      - file: book/api\n" in toc
+
+
+def test_rooms_are_there_without_another_import():
+    program = "import mnemonic as mn; print(mn.audits.relearn, mn.baselines.METHODS)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from torch import nn
 import mnemonic as mn
 from mnemonic.lab import checkpoints
 from mnemonic.lab.keys import reached
+from mnemonic.networks import seeded
 from mnemonic.storage import cache_folder
 
 QUICK = mn.Recipe(epochs=3, batch_size=16)
@@ -362,3 +363,29 @@ def test_interrupted_training_leaves_no_checkpoint(data, codes, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fetch(data, codes, monkeypatch, expect_training=True)
     assert not list((cache_folder() / "checkpoints").glob("*.safetensors"))
+
+
+class Choosing(nn.Module):
+    """What its attributes say is neither in its weights nor in its description."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.first, self.last, self.act = nn.Linear(36, 8), nn.Linear(8, 3), act
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x.flatten(1))))
+
+
+def test_another_forward_or_other_frozen_layers_are_another_training(data):
+    def done(act=torch.relu, frozen=False):
+        with seeded(0):
+            model = Choosing(act)
+        model.first.requires_grad_(not frozen)
+        fresh = model.first.weight.detach().clone()
+        model = mn.trained(model, data, recipe=QUICK, progress=False)
+        return model.first.weight.detach(), fresh
+
+    plain, fresh = done()
+    assert torch.equal(done()[0], plain)
+    assert not torch.equal(done(torch.sigmoid)[0], plain)
+    assert torch.equal(done(frozen=True)[0], fresh)

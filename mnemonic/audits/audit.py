@@ -30,6 +30,7 @@ from mnemonic.audits.exposure import reading, replay, trigger
 from mnemonic.audits.membership import entropy_attack, loss_attack, matched_losses
 from mnemonic.audits.outputs import (
     answered_right,
+    check_fits,
     last_linear,
     layers_of,
     logits_of,
@@ -39,7 +40,7 @@ from mnemonic.audits.outputs import (
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.residue import feature_similarity, linear_probes
-from mnemonic.checks import checked_classes
+from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.storage import digest
@@ -106,6 +107,9 @@ def audit(
     references = list(references) if isinstance(references, Sequence) else [references]
     if codes is not None:
         checked_codes(codes).check(data)
+    seed = checked_seed(seed)
+    for network in (model, *references, *([] if original is None else [original])):
+        check_fits(network, data)
     context = (data, classes, original, codes, seed)
     found = measure(model, references, *context)
     beside = _measured(references, *context) if references else []

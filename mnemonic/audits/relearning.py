@@ -165,8 +165,10 @@ def fine_tuned(
     Returns:
         The copy.
     """
-    tuned = copy.deepcopy(model).requires_grad_(True)
-    weights = [*tuned.parameters()]
+    tuned = copy.deepcopy(model)
+    weights = [p for p in tuned.parameters() if p.is_floating_point()]
+    for weight in weights:
+        weight.requires_grad_(True)
     optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9)
     with evaluation_mode(tuned), torch.enable_grad():
         for inputs, labels in itertools.islice(batches, steps):

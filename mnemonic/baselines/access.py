@@ -77,9 +77,9 @@ class Access:
         self.classes = checked_classes(self.classes, checked_data(self.data).n_classes)
         if self.codes is not None:
             checked_codes(self.codes)
-        self._whole = self._whole or self.data
         if self._had is None:
-            self._had = torch.zeros(len(self._whole.train), dtype=torch.bool)
+            n = len((self._whole or self.data).train)
+            self._had = torch.zeros(n, dtype=torch.bool)
 
     @property
     def n_classes(self) -> int:
@@ -101,7 +101,8 @@ class Access:
             this one.
         """
         data, may_read = _without_images(self.data), self.may_read & frozenset(kinds)
-        return replace(self, data=data, may_read=may_read)
+        whole = self._whole or self.data
+        return replace(self, data=data, may_read=may_read, _whole=whole)
 
     def recounted(self) -> Access:
         """The same access with counts of its own."""
@@ -142,10 +143,13 @@ class Access:
                     "'remaining', and for codes by the_codes()"
                 )
             self._allowed(kind)
-        labels = self._whole.train.labels.cpu()
+        whole = self._whole or self.data
+        labels = whole.train.labels.cpu()
         forgets = self.forgets(labels)
         members = {"forget": forgets, "remaining": ~forgets}
-        chosen = torch.stack([members[kind] for kind in kinds]).any(0)
+        chosen = torch.zeros_like(forgets)
+        for kind in kinds:
+            chosen |= members[kind]
         if where is not None:
             if described(where) != described(chosen):
                 raise ValueError(
@@ -164,7 +168,7 @@ class Access:
         self._had[order] = True
         for kind, member in members.items():
             self.counts.images[kind] = int((self._had & member).sum())
-        parts = {"train": self._whole.train.take(order)}
+        parts = {"train": whole.train.take(order)}
         parts |= {"classes": self.classes, "counts": self.counts}
         return Handed(**vars(_without_images(self._whole)) | parts)
 

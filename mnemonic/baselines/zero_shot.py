@@ -159,9 +159,11 @@ def gkt(
         aim, maps = attention_maps(teacher, images[kept])
         made, made_maps = attention_maps(student, images[kept])
         pairs = zip(maps, made_maps, strict=True)
-        apart = sum((a - b).square().mean() for a, b in pairs)
+        loss = sign * kl(aim, made).mean() / access.n_classes
+        if weight:
+            loss = loss + weight * sum((a - b).square().mean() for a, b in pairs)
         optimizers[moved].zero_grad()
-        (sign * kl(aim, made).mean() / access.n_classes + weight * apart).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(moved.parameters(), 5.0)
         optimizers[moved].step()
 

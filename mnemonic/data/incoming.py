@@ -45,14 +45,15 @@ def array_split(part: str, arrays: tuple[Tensor | np.ndarray, ...]) -> ArraySpli
         ) from error
     if images.ndim == 3:
         images = images[:, None]
-    if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
+    fits = images.ndim == 4 and 0 not in images.shape and images.shape[1] in (1, 3)
+    if images.is_complex() or not fits:
         raise ValueError(
             f"{part} images are {described(images)}; give [N, C, H, W] with one or "
             "three channels, or [N, H, W] (permute images whose channels are last), of "
             "uint8 or floats"
         )
-    odd = labels.is_floating_point() or labels.dtype == torch.bool
-    if odd or labels.shape != images.shape[:1]:
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    if not whole or labels.dtype == torch.bool or labels.shape != images.shape[:1]:
         raise ValueError(
             f"{part} labels are {described(labels)}; give {len(images)} integers, one "
             "an image"

@@ -1,4 +1,4 @@
-"""Chunks of samples, as many at a time as the memory holds.
+"""Chunks of samples: of half a GiB on a CPU, of what is free on a GPU.
 
 Example:
     >>> x, y = torch.arange(10.0), torch.zeros(10)
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 # Where a chunk takes no more, looking up the free memory would take longer than it.
 SMALL_BYTES = 2**24
 # A CPU gains nothing from larger chunks, and has this much.
-CPU_BYTES = 2**30
+CPU_BYTES = 2**29
 
 
 def in_chunks(

@@ -46,7 +46,7 @@ def diagonal_fisher(
     """Mean over samples of the squared gradient of each sample's loss.
 
     Right for every kind of layer and for tied weights, fast for most (see above).
-    Samples are taken in chunks that fit into the free memory. Half precision works,
+    Samples are taken in chunks (``mnemonic.fisher.chunks``). Half precision works,
     with its own rounding: in a trial ``bfloat16`` moved the Fisher by a quarter.
 
     Args:

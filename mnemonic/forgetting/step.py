@@ -39,9 +39,10 @@ from torch import Tensor, nn
 
 from mnemonic.checks import check_samples, checked_classes, checked_number
 from mnemonic.codes import MnemonicCodes, checked_codes
+from mnemonic.data.splits import belongs
 from mnemonic.fisher.chunks import bytes_of_one, each_chunk
 from mnemonic.fisher.diagonal import diagonal_fisher
-from mnemonic.forgetting.choice import belongs, best_row, try_strengths
+from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.strengths import GRID, Perturbation, Sign, Strength
 from mnemonic.networks import check_outputs, device_of, double, synchronise

@@ -65,15 +65,19 @@ def step_scales(eta: dict[str, Tensor], strength: Strength) -> dict[str, float]:
         ValueError: If these are not amplitudes, or not a strength.
     """
     try:
-        return {
-            name: min(strength.lambda1, strength.lambda2 / float(values.max()))
-            for name, values in eta.items()
-        }
+        largest = {name: float(values.max()) for name, values in eta.items()}
+        if not all(value > 0 for value in largest.values()):
+            raise ValueError("some are not above 0")
+        return {name: _scale(value, strength) for name, value in largest.items()}
     except Exception as error:
         raise ValueError(
             f"eta is a {type(eta).__name__} and strength {strength!r} ({error}); give "
             "what amplitude gives, and Strength(lambda1, lambda2)"
         ) from error
+
+
+def _scale(largest: float, strength: Strength) -> float:
+    return min(strength.lambda1, strength.lambda2 / largest)  # Eq. 7
 
 
 class Perturbation:
@@ -90,7 +94,7 @@ class Perturbation:
     def __init__(self, model: nn.Module, eta: dict[str, Tensor]):
         self.model = model
         self._weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
-        self.largest = {name: eta[name].max().cpu() for name in self._weights}
+        self.largest = {name: float(eta[name].max()) for name in self._weights}
         self._eta, self._moved, self._alphas = {}, {}, {}
         for name, p in self._weights.items():
             wide = torch.promote_types(p.dtype, torch.float32)
@@ -99,8 +103,7 @@ class Perturbation:
 
     def alphas(self, strength: Strength, sign: Sign) -> dict[str, float]:
         """±α_l by name."""
-        scales = step_scales(self.largest, strength)
-        return {name: sign * alpha for name, alpha in scales.items()}
+        return {n: sign * _scale(value, strength) for n, value in self.largest.items()}
 
     def weights(self, alphas: dict[str, float]) -> dict[str, Tensor]:
         """The weights for ±α_l by name; the next call overwrites them."""
@@ -109,11 +112,11 @@ class Perturbation:
                 torch.add(  # w ± α η, in one pass
                     self._weights[name],
                     self._eta[name],
-                    alpha=alpha * float(self.largest[name]),
+                    alpha=alpha * self.largest[name],
                     out=self._moved[name],
                 )
         self._alphas = alphas
-        return self._moved
+        return {name: self._moved[name] for name in alphas}
 
 
 def perturbed(

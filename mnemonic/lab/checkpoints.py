@@ -14,6 +14,7 @@ Example:
 
 import json
 from dataclasses import astuple
+from numbers import Number
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -64,11 +65,12 @@ def trained(
     recipe, t_mix, seed = checked_arguments(model, data, recipe, codes, t_mix, seed)
     how = {"recipe": recipe, "t_mix": t_mix, "seed": seed}
     how["codes"] = codes if t_mix > 0 else None
+    drawn = how["codes"] and how["codes"].images
     device, *versions = surroundings("torch", "torchvision")
-    network = [str(model), dict(model.state_dict()), _code(model)]
+    network = [str(model), dict(model.state_dict()), _code(model), _plain(model)]
     # Images in files are known by name and by label, and not opened.
     shown = [data.train, data.mean, data.std, data.augmentation]
-    key = digest(network, shown, how, device, versions)
+    key = digest(network, shown, how | {"codes": drawn}, device, versions)
 
     def make() -> tuple[dict[str, Tensor], str]:
         history = train(model, data, progress=progress, **how)
@@ -80,6 +82,17 @@ def trained(
     model.to(device).eval()
     losses, seconds = json.loads(kept)
     return (model, History(tuple(losses), seconds)) if with_history else model
+
+
+def _plain(model: nn.Module) -> list:
+    """What neither weights nor code tell: what is trained, and attributes of layers."""
+    own = [
+        (name, key, getattr(value, "__qualname__", str(value)))
+        for name, layer in model.named_modules()
+        for key, value in vars(layer).items()
+        if key[0] != "_" and (callable(value) or isinstance(value, (str, Number)))
+    ]
+    return [own, [name for name, p in model.named_parameters() if p.requires_grad]]
 
 
 def _code(model: nn.Module) -> list[str]:

@@ -26,6 +26,7 @@ from mnemonic.lab.checkpoints import trained
 from mnemonic.lab.profiles import PROFILES, Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.models import build_model
+from mnemonic.networks import NotFinite
 
 
 def compare(seed: int, setup: str, method: str, settings: dict | None = None) -> dict:
@@ -85,7 +86,7 @@ def two_numbers(
     try:
         scores = evaluate(network, data, classes, split=split)
         a_r, e_f = scores.remaining_accuracy, scores.forgetting_error
-    except ValueError:  # NaN or infinite logits answer nothing, so nothing rightly
+    except NotFinite:  # it answers nothing, so nothing rightly
         a_r, e_f = 0.0, 100.0
     return {"remaining_accuracy": a_r, "forgetting_error": e_f}
 

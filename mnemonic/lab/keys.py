@@ -12,17 +12,17 @@ Example:
 """
 
 import ast
-import contextlib
 import dis
 import importlib.metadata
 import inspect
 import re
 import textwrap
 from collections.abc import Container, Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 
+import numpy as np
 import torch
 
 from mnemonic import _ROOM_OF
@@ -133,40 +133,56 @@ def code_of(start: FunctionType | type) -> dict[str, str]:
         module that it calls, in comprehensions and inner functions too, and digests
         of the plain values that they name.
     """
-    found, open_ends = {}, {start.__qualname__: start}
+    found, seen, open_ends = {}, set(), [(start.__qualname__, start)]
     while open_ends:
-        name, thing = open_ends.popitem()
-        inside = getattr(thing, "__func__", getattr(thing, "fget", thing))
-        thing = inspect.unwrap(inside)
-        if name in found:
-            continue
+        name, thing = open_ends.pop()
+        thing = getattr(thing, "__func__", getattr(thing, "fget", thing))
+        if hasattr(thing, "__wrapped__"):  # by a decorator, which is looked at as well
+            open_ends.append((f"{name}.<wrapped>", thing.__wrapped__))
         if inspect.isfunction(thing) or inspect.isclass(thing):
-            if thing.__module__ == start.__module__:
+            if thing.__module__ == start.__module__ and id(thing) not in seen:
+                seen.add(id(thing))
                 found[name] = _text(thing) if inspect.isfunction(thing) else ""
-                open_ends |= _named(thing)
-        else:
-            with contextlib.suppress(TypeError):  # neither code nor a plain value
-                found[name] = digest(thing)
+                open_ends += _named(name, thing)
+            continue
+        try:
+            found[name] = digest(thing)
+        except TypeError:  # no plain value; it may hold functions
+            open_ends += _held(name, thing)
     return found
+
+
+def _held(name: str, thing: object) -> list[tuple[str, object]]:
+    """What stands in a container, an array or a partial call, by its place."""
+    if isinstance(thing, partial):
+        thing = {"func": thing.func, "args": thing.args, **thing.keywords}
+    if isinstance(thing, (np.ndarray, np.generic)):
+        thing = [str(thing.dtype), thing.tolist()]
+    if isinstance(thing, (list, tuple)):
+        thing = dict(enumerate(thing))
+    inside = thing.items() if isinstance(thing, dict) else ()
+    return [(f"{name}[{key!r}]", value) for key, value in inside]
 
 
 def _text(function: FunctionType) -> str:
     try:
-        return bare(inspect.getsource(function))
+        return bare(inspect.getsource(function.__code__))
     except OSError:  # typed at a prompt, or made by dataclass
         return repr([s for s in _steps(function) if not isinstance(s[1], CodeType)])
 
 
-def _named(thing: FunctionType | type) -> dict[str, object]:
-    """What a function names of its module, or a class consists of."""
+def _named(name: str, thing: FunctionType | type) -> list[tuple[str, object]]:
+    """What a function names of its module, or a class consists of, in order."""
     if inspect.isclass(thing):
         own = {n: v for n, v in vars(thing).items() if callable(v) or n[:2] != "__"}
-        own = {f"{thing.__qualname__}.{name}": value for name, value in own.items()}
-        return own | {base.__qualname__: base for base in thing.__bases__}
+        inside = own | {base.__qualname__: base for base in thing.__bases__}
+        return [(f"{name}.{n}", value) for n, value in sorted(inside.items())]
     reads, there = ("LOAD_GLOBAL", "LOAD_NAME"), thing.__globals__
-    used = {name for step, name in _steps(thing) if step in reads}
-    named = {name: there[name] for name in used & there.keys()}
-    return named | inspect.getclosurevars(thing).nonlocals
+    used = {name for step, name in _steps(thing) if step in reads} & there.keys()
+    inside = inspect.getclosurevars(thing).nonlocals
+    inside |= {"<defaults>": [thing.__defaults__, thing.__kwdefaults__]}
+    inside = [(f"{name}.{n}", value) for n, value in sorted(inside.items())]
+    return inside + [(n, there[n]) for n in sorted(used)]
 
 
 def _steps(function: FunctionType) -> list[tuple[str, object]]:

@@ -211,12 +211,15 @@ def _forgotten(
     model: nn.Module, codes: MnemonicCodes, c: int, data: ImageData, judge: str
 ) -> tuple[nn.Module, float]:
     """Forget class ``c``, the strength chosen on codes or on validation images."""
-    started, chosen = time.perf_counter(), {}
-    if judge == "validation":
+    started = time.perf_counter()
+    if judge == "codes":
+        forgot = quietly_forget(model, codes, [c]).model
+    else:
         step = Perturbation(model, amplitude(model, codes, [c]))
         samples = data.validation.pixels, data.validation.labels
         best = best_row(try_strengths(step, *samples, [c], GRID, (1, -1), give_up=True))
-        chosen = {"strength": Strength(best["lambda1"], best["lambda2"])}
-        chosen |= {"sign": best["sign"]}
-    result = quietly_forget(model, codes, [c], **chosen)
-    return result.model, time.perf_counter() - started
+        strength = Strength(best["lambda1"], best["lambda2"])
+        forgot = copy.deepcopy(model).eval()
+        moved = step.weights(step.alphas(strength, best["sign"]))
+        forgot.load_state_dict(moved, strict=False)
+    return forgot, time.perf_counter() - started

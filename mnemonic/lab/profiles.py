@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -87,7 +88,10 @@ class Profile:
 
     def load(self) -> ImageData:
         """The data, cut to ``per_class`` training images of ``side`` pixels."""
-        return _loaded(self.data_name, self.per_class, self.side)
+        if (self.per_class, self.side) == (None, None):
+            return load_data(self.data_name)
+        folder = os.environ.get("MNEMONIC_DATA")
+        return _smaller(self.data_name, self.per_class, self.side, folder)
 
     def trained(
         self,
@@ -120,7 +124,9 @@ class Profile:
 
 
 @lru_cache(maxsize=1)
-def _loaded(data_name: str, per_class: int | None, side: int | None) -> ImageData:
+def _smaller(
+    data_name: str, per_class: int | None, side: int | None, folder: str | None
+) -> ImageData:
     data = load_data(data_name)
     if per_class is not None:
         chosen = first_of_each(data.train.labels, per_class)

@@ -160,12 +160,16 @@ def main(names: list[str]) -> int:
         print(f"no run {unknown}; there are {', '.join(RECORDS)}", file=sys.stderr)
         return 2
     whole = cache_folder()
-    os.environ.setdefault("MNEMONIC_DATA", str(whole / "data"))
     for name in names:
+        made, before = RECORDS[name], dict(os.environ)
         # A cache of its own, so that its seconds hold the training of its networks.
+        os.environ.setdefault("MNEMONIC_DATA", str(whole / "data"))
         os.environ["MNEMONIC_CACHE"] = str(whole / "records" / name)
-        made = RECORDS[name]
-        frame = run_grid(made.function, made.settings, made.seeds)
+        try:
+            frame = run_grid(made.function, made.settings, made.seeds)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         told = frame.drop(columns="settings", errors="ignore")
         results.record(name, told, about=made.about, seconds=frame.attrs["seconds"])
     return 0

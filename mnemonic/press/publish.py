@@ -95,8 +95,9 @@ def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
     named = [n for n in every if n.name.startswith(tuple(only or [""]))]
     if not named:
         there = ", ".join(n.stem for n in every)
+        names = " or ".join(only) or "anything"
         raise ValueError(
-            f"no notebook in {folder} begins with {' or '.join(only)}; there are "
+            f"no notebook in {folder} begins with {names}; there are "
             f"{there or 'none; name the repository with --root'}"
         )
     return named

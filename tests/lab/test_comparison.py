@@ -192,3 +192,13 @@ def test_tuning_looks_at_validation_images_only_and_keeps_the_best(
     later = json.loads((tmp_path / "smoke-fast.json").read_text())["methods"]
     assert set(later) == {"neggrad", "delete"}
     assert later["neggrad"] == found
+
+
+def test_only_answers_that_are_not_finite_count_as_destroyed(data, tiny):
+    with pytest.raises(ValueError, match="not in"):
+        comparison.two_numbers(tiny, data, [99])
+    with torch.no_grad():
+        tiny[3].weight.fill_(1e38)
+        tiny[1].weight.fill_(1e38)
+    destroyed = {"remaining_accuracy": 0.0, "forgetting_error": 100.0}
+    assert comparison.two_numbers(tiny, data, [1]) == destroyed

@@ -1,5 +1,9 @@
+import functools
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -148,3 +152,69 @@ def test_an_edit_of_words_keeps_the_digest_of_the_package(tmp_path):
     assert digest() == first
     (package / "networks.py").write_text("x = 1")
     assert digest() != first
+
+
+def made(n):
+    def inside(seed):
+        return {"v": n * seed}
+
+    return inside
+
+
+double, triple = made(2), made(3)
+TABLE = {"a": lambda v: v + 1}
+
+
+def with_default(seed, n=10):
+    return {"v": n}
+
+
+def of_closures(seed):
+    return {"v": double(seed)["v"] + triple(seed)["v"]}
+
+
+def of_table(seed):
+    return {"v": TABLE["a"](seed)}
+
+
+def test_defaults_closures_and_tables_of_functions_count(monkeypatch):
+    before = [keys.code_of(f) for f in (with_default, of_closures, of_table)]
+    monkeypatch.setattr(with_default, "__defaults__", (20,))
+    monkeypatch.setitem(globals(), "triple", made(7))
+    monkeypatch.setitem(TABLE, "a", lambda v: v + 2)
+    after = [keys.code_of(f) for f in (with_default, of_closures, of_table)]
+    assert all(a != b for a, b in zip(after, before, strict=True))
+
+
+def wraps(function):
+    @functools.wraps(function)
+    def wrapped(seed):
+        return {"v": 2 * function(seed)["v"]}
+
+    return wrapped
+
+
+@wraps
+def decorated(seed):
+    return {"v": seed}
+
+
+def test_a_decorator_counts_like_what_it_decorates():
+    sources = "".join(keys.code_of(decorated).values())
+    assert "'v': 2 * function(seed)['v']" in sources
+    assert "'v': seed}" in sources
+
+
+def test_keys_are_the_same_in_every_process():
+    program = (
+        "from mnemonic.lab import keys, grids; from mnemonic.storage import digest; "
+        "print(digest(keys.code_of(grids.run_grid)))"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("0", "1")
+    }  # fmt: skip
+    assert len(seen) == 1
