@@ -147,17 +147,13 @@ class MnemonicCodes:
         """
         t_mix = checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
         try:
-            # Other labels would be a mask, and no generator is the global one.
-            if labels.dtype != torch.int64 or not isinstance(
-                generator, torch.Generator
-            ):
-                raise ValueError("neither may be of another kind")
-            drawn = torch.rand(len(labels), generator=generator, device=inputs.device)
+            if labels.dtype != torch.int64:
+                raise ValueError("other labels are a mask")
+            u = torch.rand(len(labels), generator=generator, device=generator.device)
             codes = self.images[labels]
             if codes.shape != inputs.shape:
                 raise ValueError(f"the codes of these labels are {described(codes)}")
-            replaced = drawn < t_mix  # Eq. 1
-            return torch.where(replaced[:, None, None, None], codes, inputs)
+            return torch.where((u < t_mix)[:, None, None, None], codes, inputs)  # Eq. 1
         except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as e:
             raise ValueError(
                 f"inputs {described(inputs)} with labels {described(labels)} and a "
