@@ -1,9 +1,11 @@
 """Image files: how one is read, and how folders of them are laid out.
 
 Example:
-    >>> class_folders(Path("nowhere"))
-    Traceback (most recent call last):
-    ValueError: nowhere needs train/<class>/ and test/<class>/ with image files; ...
+    >>> try:
+    ...     class_folders(Path("nowhere"))
+    ... except ValueError as error:
+    ...     print(error)
+    nowhere needs train/<class>/ and test/<class>/ with image files; ...
 """
 
 import os

@@ -4,9 +4,11 @@ None of them can be fetched by a program; where files are missing, the error say
 their authors give them.
 
 Example:
-    >>> cub(Path("nowhere"), download=False)
-    Traceback (most recent call last):
-    FileNotFoundError: cub is not here: looked for images.txt in ...
+    >>> try:
+    ...     cub(Path("nowhere"), download=False)
+    ... except FileNotFoundError as error:
+    ...     print(error)
+    cub is not here: looked for images.txt in ...
 """
 
 from pathlib import Path
