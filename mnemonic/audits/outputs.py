@@ -139,6 +139,7 @@ def layers_of(model: nn.Module, data: ImageData) -> tuple[str, ...]:
         In the order in which they run; without layers that only reshape, and without
         those that give no tensor ``[N, …]``. Lists of layers count as their members.
     """
+    device_of(model)  # refuses what is no network
     found: dict[str, object] = {}
     with watched(
         dict(_top_level(model)), lambda name, _, output: found.update({name: output})
@@ -165,6 +166,7 @@ def features_of(
     Raises:
         ValueError: If a layer is not there, or gives no tensor ``[N, …]``.
     """
+    device_of(model)  # refuses what is no network
     modules = dict(model.named_modules())
     strange = [name for name in layers if name not in modules]
     if strange or isinstance(layers, str):

@@ -170,7 +170,7 @@ class Access:
             self.counts.images[kind] = int((self._had & member).sum())
         parts = {"train": whole.train.take(order)}
         parts |= {"classes": self.classes, "counts": self.counts}
-        return Handed(**vars(_without_images(self._whole)) | parts)
+        return Handed(**vars(_without_images(whole)) | parts)
 
     def the_codes(self) -> MnemonicCodes:
         """The codes; counted once.
