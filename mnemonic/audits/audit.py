@@ -108,7 +108,7 @@ def audit(
     if codes is not None:
         checked_codes(codes).check(data)
     seed = checked_seed(seed)
-    for network in (model, *references, *([] if original is None else [original])):
+    for network in (model, *([] if original is None else [original])):
         check_fits(network, data)
     context = (data, classes, original, codes, seed)
     found = measure(model, references, *context)
