@@ -198,9 +198,9 @@ def executed(tmp, data, codes, monkeypatch):
 
 
 def tuned(tmp, data, codes, monkeypatch):
-    shutil.copy(settings.TUNED / "mnist-5k-mlp.json", tmp)
+    shutil.copy(settings.TUNED / "quick.json", tmp)
     monkeypatch.setattr(settings, "TUNED", tmp)
-    path = tmp / "mnist-5k-mlp.json"
+    path = tmp / "quick.json"
     return Place(path, b'{"about": {}}', lambda: settings.settings_for(path.stem))
 
 

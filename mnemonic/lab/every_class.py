@@ -7,7 +7,9 @@ from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
 
 
-def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
+def every_class(
+    seed: int, profile: str, data_name: str, split: str = "test", **recipe: object
+) -> list[dict]:
     """Forget each class in turn, by the codes' choice and by the paper's strength.
 
     First shown in chapter 5 (Table 7 of the paper).
@@ -16,17 +18,20 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
         seed: Of codes, initial weights and training.
         profile: Name of the profile; ``"resnet18"`` is the paper's for CIFAR-10.
         data_name: What ``load_data`` is given.
+        split: To count on.
+        recipe: Values in place of those of the profile's recipe, by name.
 
     Returns:
-        One row a class and choice, with A_R and E_F before and after, in percent, on
-        test data; the strength, the sign and the seconds.
+        One row a class and choice, with A_R and E_F before and after, in percent; the
+        strength, the sign and the seconds, and those of the training.
     """
     settings = replace(Profile.named(profile), data_name=data_name)
+    settings = replace(settings, recipe=replace(settings.recipe, **recipe))
     data = settings.load()
-    model, codes = settings.trained(data, seed)
+    model, codes, history = settings.trained(data, seed, with_history=True)
     rows = []
     for c in range(data.n_classes):
-        before = two_numbers(model, data, [c])
+        before = two_numbers(model, data, [c], split)
         for choice, strength in (("codes", None), ("paper", settings.strength)):
             result = quietly_forget(model, codes, [c], strength=strength)
             rows.append(
@@ -34,11 +39,12 @@ def every_class(seed: int, profile: str, data_name: str) -> list[dict]:
                     "forget_class": c,
                     "choice": choice,
                     **{f"before_{what}": value for what, value in before.items()},
-                    **two_numbers(result.model, data, [c]),
+                    **two_numbers(result.model, data, [c], split),
                     **asdict(result.strength),
                     "sign": result.sign,
                     "forgets_codes": result.forgets_codes,
                     "seconds": result.seconds,
+                    "training_seconds": history.seconds,
                 }
             )
     return rows

@@ -1,6 +1,6 @@
 """Settings of the methods, searched on the validation split.
 
-    python -m mnemonic.lab.tuning mnist-5k-mlp
+    python -m mnemonic.lab.tuning quick
 
 One objective for all: the largest A_R + E_F on the validation images, ties going to the
 fewest backward passes. One budget for all: ``TRIALS`` settings, the published defaults

@@ -99,7 +99,7 @@ def test_a_profile_makes_images_smaller_by_averaging_squares():
 
 def test_a_cell_depends_on_the_profiles_and_the_tuned_settings(monkeypatch):
     settings = {s["method"]: s for s in all_settings("mnist-mlp", ["ssd", "original"])}
-    tuned = settings_for("mnist-5k-mlp")["ssd"]
+    tuned = settings_for("quick")["ssd"]
     assert settings["ssd"]["settings"] == tuned != {}
     assert settings["original"]["settings"] == {}
     before = code_of(compare)
@@ -127,9 +127,9 @@ def test_tuned_settings_fit_their_methods_and_come_from_seeds_not_reported(path)
 
 
 def test_the_default_profile_of_chapter_7_is_tuned():
-    assert "mnist-5k-mlp" in {p.stem for p in TABLES}
+    assert "quick" in {p.stem for p in TABLES}
     borrowed = settings_for("mnist-mlp")
-    assert borrowed == settings_for("mnist-5k-mlp") != {}
+    assert borrowed == settings_for("quick") != {}
     assert settings_for("smoke") == {}
 
 
