@@ -17,13 +17,17 @@ INSTALL := $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && \
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test full bench soak lock pdf epub zip slides student clean
+.PHONY: help book chapter test full bench soak lock pdf epub zip slides student clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## Run the notebooks (quick profile) and render the book to _build/html
 	$(PUBLISH)
+
+chapter: $(READY) ## Run and render one chapter: make chapter N=01
+	@test -n "$(N)" || { echo "Name a chapter: make chapter N=01" >&2; exit 1; }
+	$(PUBLISH) --only $(N)
 
 test: $(READY) ## Check the style, then test the package, the notebooks and the project
 	$(BIN)/ruff check .

@@ -144,9 +144,13 @@ class Store:
             content = self.find(key, name)
             if content is None:
                 content = make()
-                with written_aside(path) as aside:
-                    self.write(aside, content, key, digest(content))
+                self.keep(key, content, name)
         return content
+
+    def keep(self, key: str, content: object, name: str | None = None) -> None:
+        """Put content in the place of what is kept under that name, if anything is."""
+        with written_aside(self.folder / f"{name or key}{self.suffix}") as aside:
+            self.write(aside, content, key, digest(content))
 
 
 def verify(found: str, written: str) -> None:

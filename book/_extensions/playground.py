@@ -79,9 +79,10 @@ def cropped(image):
 
 
 def write(app, exception):
-    if exception or app.builder.name != "html":
+    page = Path(app.outdir) / "book" / "playground.html"
+    if exception or app.builder.name != "html" or not page.exists():
         return
-    folder = Path(app.outdir) / "book" / "playground"
+    folder = page.with_suffix("")
     folder.mkdir(exist_ok=True)
     for file in (Path(app.srcdir) / "book" / "playground").iterdir():
         if file.suffix in (".js", ".css"):

@@ -1,10 +1,11 @@
 """Notebooks, run by papermill into copies that are whole or not there.
 
-A notebook is run when its key changed: the notebook itself, the code that decides its
+A notebook is run when its key changed: its code cells, the code that decides its
 numbers, the figures, tables and checks that it names, the recorded runs, the profile
 and the installed versions. Its executed copy appears under
 ``<build>/executed/<profile>/`` only when the whole run went well, so a failed run is
-never rendered and an interrupted build goes on where it stopped.
+never rendered and an interrupted build goes on where it stopped. Text that was edited
+is put into the copy, and nothing is run.
 """
 
 import importlib.metadata
@@ -16,8 +17,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import joblib
+
 from mnemonic.lab.keys import code_digest, files_in, named_in, numerical, reached
+from mnemonic.lab.results import provenance
 from mnemonic.storage import Store, digest
+
+_INJECTED = "injected-parameters"
 
 
 class NotebookError(Exception):
@@ -29,22 +35,40 @@ def key_of(notebook: Path, root: Path, profile: str) -> str:
     package = root / "mnemonic"
     # A set: in a checkout, what is installed editable is found in two places.
     versions = {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
-    files = {*numerical(package), *_named_by(notebook, package)}
-    files |= {notebook, *files_in(root / "book" / "results")}
-    return digest(code_digest(files, root), profile, sys.version, sorted(versions))
-
-
-def _named_by(notebook: Path, package: Path) -> set[Path]:
-    """Modules of the package that the code of a notebook names."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
+    files, records = {*numerical(package)}, files_in(root / "book" / "results")
     try:
         cells = json.loads(notebook.read_text())["cells"]
-        code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-        plain = map(TransformerManager().transform_cell, code)  # no "!git", no "%time"
-        return reached(named_in("\n".join(plain)), package)
-    except (ValueError, LookupError, TypeError, SyntaxError):
-        return set(files_in(package))  # it may name anything
+        code = [(c["id"], "".join(c["source"])) for c in cells if "outputs" in c]
+        files |= _named_by([source for _, source in code], package)
+        files |= {*records} if "recorded(" in str(code) else set()
+    except (ValueError, LookupError, TypeError, SyntaxError):  # it may name anything
+        code, files = notebook.read_text(), {*files, *files_in(package), *records}
+    told = [code_digest(files, root), code, profile]
+    return digest(told, sys.version, sorted(versions))
+
+
+def _named_by(code: list[str], package: Path) -> set[Path]:
+    """Modules of the package that cells name."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    plain = map(TransformerManager().transform_cell, code)  # no "!git", no "%time"
+    return reached(named_in("\n".join(plain)), package)
+
+
+def copies_in(build: Path, profile: str) -> Store:
+    """Where executed copies live."""
+    return Store(build / "executed" / profile, ".ipynb", _read, _write)
+
+
+def is_current(notebook: Path, root: Path, build: Path, profile: str) -> bool:
+    """Whether there is a good copy; text that was edited is put into it."""
+    copies, key = copies_in(build, profile), key_of(notebook, root, profile)
+    copy = copies.find(key, notebook.stem)
+    if copy is not None:
+        edited = _with_text_of(json.loads(notebook.read_text()), copy)
+        if edited != copy:
+            copies.keep(key, edited, notebook.stem)
+    return copy is not None
 
 
 def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
@@ -59,7 +83,7 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
     Returns:
         Whether there is now a good copy.
     """
-    copies = Store(build / "executed" / profile, ".ipynb", _read, _write)
+    copies = copies_in(build, profile)
     make = partial(_made, notebook, root, copies.folder, profile)
     try:
         copies.fetch(key_of(notebook, root, profile), make, name=notebook.stem)
@@ -67,6 +91,20 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
         print(f"{notebook.name} failed: {error}", file=sys.stderr, flush=True)
         return False
     return True
+
+
+def _with_text_of(clean: dict, copy: dict) -> dict:
+    """The copy with text and tags as the clean notebook, whose code it has, has now."""
+    ran = {c["id"]: c for c in copy["cells"] if c["cell_type"] == "code"}
+    cells = []
+    for cell in clean["cells"]:
+        told = {"tags": [], **cell["metadata"]}
+        cells.append({**ran.pop(cell["id"], cell), "metadata": told})
+        if "parameters" in told["tags"]:
+            cells += [
+                c for c in ran.values() if _INJECTED in c["metadata"].get("tags", [])
+            ]
+    return {**copy, "cells": cells}
 
 
 def _made(notebook: Path, root: Path, folder: Path, profile: str) -> dict:
@@ -79,7 +117,7 @@ def _made(notebook: Path, root: Path, folder: Path, profile: str) -> dict:
         made = _finished(json.loads(aside.read_text()), profile, seconds)
     finally:
         aside.unlink(missing_ok=True)
-    print(f"  done in {seconds:.0f} s", flush=True)
+    print(f"  {notebook.name} done in {seconds:.0f} s", flush=True)
     return made
 
 
@@ -133,7 +171,7 @@ def fault_of(copy: Path) -> str | None:
 
 def _code_cells(copy: Path) -> Iterator[tuple[int, dict]]:
     """Those that are not empty, with their place among all that papermill found."""
-    added = {"injected-parameters", "papermill-error-cell-tag"}
+    added = {_INJECTED, "papermill-error-cell-tag"}
     cells = json.loads(copy.read_text())["cells"]
     found = (c for c in cells if not added & set(c["metadata"].get("tags", [])))
     for i, cell in enumerate(found):
@@ -154,18 +192,18 @@ def _where(copy: Path, error: str) -> str:
 def _finished(notebook: dict, profile: str, seconds: float) -> dict:
     """Hide what papermill injected, drop its times, and note where the copy is from."""
     from mnemonic.lab.profiles import Profile
-    from mnemonic.lab.results import provenance
 
     for cell in notebook["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
-        if "injected-parameters" in cell["metadata"].get("tags", []):
+        if _INJECTED in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("remove-cell")
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["mnemonic"] = {
         "profile": profile,
         "data": Profile.named(profile).data_name,
         "seconds": round(seconds),
+        "cores": joblib.cpu_count(),
         **provenance(),
     }
     return json.loads(json.dumps(notebook))  # as it will be read

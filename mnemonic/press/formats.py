@@ -45,6 +45,7 @@ FORMATS = {
     },
     "revealjs": {
         **_NO_BUTTONS,
+        "toc": {"format": "jb-book", "root": "book/slides"},
         "exclude_patterns": [".*"],
         "sphinx": {
             "local_extensions": {**_MATHML, "from_chapter": "book/_extensions/"},
@@ -71,6 +72,21 @@ FORMATS = {
 }
 
 
+def of_chapters(names: list[str]) -> dict:
+    """Changes for a small book of some chapters, their terms and their sources.
+
+    Args:
+        names: Of their notebooks.
+
+    Returns:
+        As in ``FORMATS``.
+    """
+    root, *others = [f"notebooks/{name}" for name in names]
+    others += ["book/glossary", "book/references"]
+    toc = {"format": "jb-book", "root": root, "chapters": [{"file": f} for f in others]}
+    return {"toc": toc, "only_build_toc_files": True}
+
+
 def merged(base: dict, changes: dict) -> dict:
     """Change a nested dictionary.
 
@@ -95,7 +111,7 @@ def write_config(root: Path, folder: Path, changes: dict) -> list[str]:
         root: The repository, with ``_config.yml``.
         folder: Where to write.
         changes: As in ``FORMATS``. In ``sphinx``, ``with`` and ``without`` name
-            extensions to add and to leave out.
+            extensions to add and to leave out; ``toc`` is another table of contents.
 
     Returns:
         Options for jupyter-book; none where nothing changes.
@@ -103,7 +119,7 @@ def write_config(root: Path, folder: Path, changes: dict) -> list[str]:
     if not changes:
         return []
     config = merged(yaml.safe_load((root / "_config.yml").read_text()), changes)
-    sphinx = config["sphinx"]
+    sphinx, toc = config["sphinx"], config.pop("toc", None)
     dropped, added = sphinx.pop("without", []), sphinx.pop("with", [])
     kept = [x for x in sphinx["extra_extensions"] if x not in dropped]
     sphinx["extra_extensions"] = kept + added
@@ -115,8 +131,7 @@ def write_config(root: Path, folder: Path, changes: dict) -> list[str]:
     path = folder / "_config.yml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
     options = ["--config", str(path)]
-    if "sphinx_revealjs" in added:
-        toc = {"format": "jb-book", "root": "book/slides"}
+    if toc:
         (folder / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
         options += ["--toc", str(folder / "_toc.yml")]
     return options

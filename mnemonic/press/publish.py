@@ -7,6 +7,7 @@ beside the old ones and take their place when they are complete.
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -18,8 +19,14 @@ import yaml
 from filelock import FileLock
 
 from mnemonic.lab.keys import files_in
-from mnemonic.press.executed import run
-from mnemonic.press.formats import FORMATS, SPHINX_ITSELF_KNOWS, write_config
+from mnemonic.press.executed import is_current
+from mnemonic.press.formats import (
+    FORMATS,
+    SPHINX_ITSELF_KNOWS,
+    of_chapters,
+    write_config,
+)
+from mnemonic.press.side_by_side import run_all
 from mnemonic.storage import digest, intact
 
 PROFILES = ("smoke", "quick", "full")
@@ -65,13 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        failed = [n.name for n in notebooks if not run(n, root, build, profile)]
-        if failed:
+        due = [n for n in notebooks if not is_current(n, root, build, profile)]
+        if failed := run_all(due, root, build, profile):
             print(f"not rendered: {', '.join(failed)} failed", file=sys.stderr)
             return 1
-        if options.no_render or options.only:
+        if options.no_render:
             return 0
-        return 0 if render(root, build, profile, options.builder) else 1
+        only = [n.stem for n in notebooks] if options.only else None
+        return 0 if render(root, build, profile, options.builder, only=only) else 1
     except OSError as error:  # no room, no permission
         print(f"cannot write to {build}: {error}", file=sys.stderr)
         return 1
@@ -109,8 +117,11 @@ def render(
     profile: str,
     builder: str = "html",
     changes: dict | None = None,
+    only: list[str] | None = None,
 ) -> bool:
     """Render the book from the executed copies, if anything changed.
+
+    Where only sentences changed since the last render, their pages alone are made anew.
 
     Args:
         root: The repository.
@@ -118,16 +129,21 @@ def render(
         profile: Whose copies to show.
         builder: One of ``FORMATS``.
         changes: To ``_config.yml``; those of the format by default.
+        only: Chapters to render as a small book of their own, in ``chapter``, whose
+            links to what it leaves out lead nowhere; all by default.
 
     Returns:
         Whether the pages are up to date. The old ones stay if the render fails.
     """
     copies = sorted((build / "executed" / profile).glob("[!.]*.ipynb"))
+    changes = of_chapters(only) if only else changes or FORMATS[builder]
     sources = [f for name in SOURCES for f in files_in(root / name)]
     files = {os.path.relpath(f, root): f.read_bytes() for f in [*sources, *copies]}
-    key = digest(files, profile)
-    final, aside = build / builder, build / f"render-{builder}"
-    with FileLock(build / f"{builder}.lock"):
+    key = digest(files, profile, only or "all")
+    bones = digest({n: _bones(n, c) for n, c in files.items()}, profile, only or "all")
+    place = "chapter" if only else builder
+    final, aside = build / place, build / f"render-{place}"
+    with FileLock(build / f"{place}.lock"):
         stamp = final / ".key"
         if stamp.is_file() and stamp.read_bytes() == key.encode():
             print(f"nothing changed: {final / 'index.html'}")
@@ -137,14 +153,18 @@ def render(
         except ValueError as error:
             print(f"the render failed: {error}", file=sys.stderr)
             return False
-        shutil.rmtree(aside, ignore_errors=True)
+        kept = aside / ".bones"
+        if not kept.is_file() or kept.read_text() != bones:
+            shutil.rmtree(aside, ignore_errors=True)
+        kept.unlink(missing_ok=True)
         command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
-        command += ["-W", "-n", "--keep-going", "--path-output", aside]
-        command += write_config(root, aside / "config", changes or FORMATS[builder])
+        command += ["--path-output", aside]
+        command += [] if only else ["-W", "-n", "--keep-going"]
+        command += write_config(root, aside / "config", changes)
         known = builder in SPHINX_ITSELF_KNOWS
         custom = [] if known else ["custom", "--custom-builder"]
         command += ["--builder", *custom, builder]
-        print(f"rendering ({builder}) …", flush=True)
+        print(f"rendering ({place}) …", flush=True)
         env = {**os.environ, "MNEMONIC_EXECUTED": str(copies[0].parent)}
         env["MNEMONIC_PROFILE"] = profile  # of the playground's network
         done = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -153,14 +173,28 @@ def render(
             bad = [x for x in log if "WARNING" in x or "ERROR" in x] or log[-60:]
             print("the render failed:", *bad, sep="\n  ", file=sys.stderr)
             return False
-        fresh = aside / "_build" / builder
+        fresh = aside / "fresh"
+        shutil.copytree(aside / "_build" / builder, fresh)
         (fresh / ".key").write_text(key)
         if final.exists():  # at no moment is a half of the pages there
             os.replace(final, aside / "old")
         os.replace(fresh, final)
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside / "old", ignore_errors=True)
+        kept.write_text(bones)
     print(f"the book: {final / 'index.html'}")
     return True
+
+
+def _bones(name: str, content: bytes) -> object:
+    """What other pages may show of a file: all of it, or all but plain sentences."""
+    text = []
+    if name.endswith(".md"):
+        text = content.decode().splitlines()
+    elif name.endswith(".ipynb"):
+        for cell in json.loads(content)["cells"]:
+            is_text = cell["cell_type"] == "markdown"
+            text += "".join(cell["source"]).splitlines() if is_text else [str(cell)]
+    return [s for s in text if not s[:1].isalnum()] if text else content
 
 
 def _check_settings(root: Path) -> None:
