@@ -12,11 +12,13 @@ import yaml
 from packaging.requirements import Requirement
 
 import mnemonic as mn
+from mnemonic.lab.results import recorded
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = {"help", "book", "test", "full", "bench", "soak", "lock", "clean"}
-TARGETS |= {"pdf", "epub", "zip", "slides", "student"}
+LESSONS = ("slides", "teaching")  # plans of a lecture, by the minute
+TARGETS |= {"pdf", "epub", "zip", "slides", "student", "chapter"}
 
 
 def read(name):
@@ -332,3 +334,41 @@ def test_the_page_of_the_package_has_every_module():
     }
     rooms = {m.removesuffix(".__init__") for m in modules if m.endswith(".__init__")}
     assert there == {m for m in modules if not m.endswith("__init__")} | rooms
+
+
+NUMBER = (
+    r"(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|"
+    r"sixteen|twenty|thirty|half an?|quarter of an)"
+)
+TIME = re.compile(rf"\b({NUMBER}(?: to {NUMBER})?)\s(?:minutes?|hours?)\b")
+
+
+def times_in(text):
+    return TIME.findall(re.sub(r"\]\([^)]*\)|\{glue:text\}`[^`]*`", " ", text))
+
+
+def test_minutes_that_are_stated_are_those_of_the_recorded_build():
+    assert times_in("in two to three minutes, a quarter of an hour") == [
+        "two to three",
+        "quarter of an",
+    ]
+    frame, _ = recorded("build")
+    minutes = dict(zip(frame["what"], frame["seconds"] / 60, strict=True))
+    stated = {str(round(minutes[what])) for what in ("set-up", "whole", "tests")}
+    for name in ("README.md", "CONTRIBUTING.md"):
+        assert {*times_in(read(name))} <= stated, name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted((ROOT / "book").glob("*.md")) if p.stem not in LESSONS]
+    + sorted((ROOT / "notebooks").glob("*.ipynb")),
+    ids=lambda p: p.stem,
+)
+def test_no_minutes_are_typed_into_a_page(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if "outputs" not in c)
+        assert "{cost}`" in text  # the time of the run whose outputs the page shows
+    assert [t for t in times_in(text) if t != "10"] == []  # "10 minutes to pandas"

@@ -12,6 +12,7 @@ import re
 import shutil
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.util import logging
 
 from mnemonic.lab.results import provenance
@@ -121,6 +122,17 @@ def _facts(copy):
     return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["mnemonic"]
 
 
+def cost(name, rawtext, text, lineno, inliner, options=None, content=None):
+    """``{cost}`this page` ``: what the run took whose outputs the page shows."""
+    env = inliner.document.settings.env
+    facts = _facts(_copy_of(env.app, env.docname))
+    if facts:
+        cores = "core" if facts["cores"] == 1 else "cores"
+        text += " took {seconds} s with {cores} {} of {device}".format(cores, **facts)
+        text += ", in the profile {profile}".format(**facts)
+    return [nodes.Text(text)], []
+
+
 def repair_pages(app, exception):
     if exception or app.builder.name not in ("html", "singlehtml"):
         return
@@ -151,6 +163,7 @@ def merge_exercise_handlers(app):
 
 
 def setup(app):
+    app.add_role("cost", cost)
     app.connect("builder-inited", merge_exercise_handlers)
     app.connect("source-read", show_executed, priority=1)
     app.connect("env-get-outdated", outdated)

@@ -3,7 +3,8 @@
 ``[[paper artefact/method/setting/metric:format]]`` stands for a figure of the paper,
 ``[[workers engine/column:format]]`` for a median of the recorded grids of two workers,
 ``[[workers engine/column/min:format]]`` for their least (``max``, ``count``), and
-``[[workers about]]`` for when and on what.
+``[[workers about]]`` for when and on what; ``[[build part:format]]`` for the minutes of
+a part of the recorded build, ``[[build about]]`` likewise.
 For the page on the tests ``[[part/measure:format]]`` stands for a count of their last
 recorded run, with the format ``yes`` for yes or no; ``[[runs]]`` for the table of the
 parts.
@@ -30,8 +31,13 @@ def filled(text):
         if name == "workers about":
             _, about = recorded("workers")
             return f"{about['device']}, {about['date'][:10]}, {about['commit']}"
+        if name == "build about":
+            _, about = recorded("build")
+            return f"{about['device']}, {about['date'][:10]}"
         if name.startswith("paper "):
             value = figure(name.removeprefix("paper "))
+        elif name.startswith("build "):
+            value = minutes(name.removeprefix("build "))
         elif name.startswith("workers "):
             value = by_engine(name.removeprefix("workers "))
         else:
@@ -55,6 +61,13 @@ def figure(name):
         return rows["value"][meant & (rows["metric"] == metric)].item()
     except ValueError:
         return None
+
+
+def minutes(name):
+    """Of the recorded build: the time of a part, or nothing."""
+    frame, _ = recorded("build")
+    seconds = frame["seconds"][frame["what"] == name]
+    return seconds.item() / 60 if len(seconds) else None
 
 
 def by_engine(name):
