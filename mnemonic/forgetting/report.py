@@ -46,7 +46,7 @@ def layers_of(step: Perturbation) -> pd.DataFrame:
     for name, (old, _, new) in step.layers.items():
         moves = (new - old).abs_().flatten()
         n = moves.numel()
-        rows.append((name, abs(step.alphas[name]), float(moves.max()),
+        rows.append((name, abs(step.alphas[name]), float(moves.amax()),
                      float(moves[:: -(-n // 10_000)].median()),
                      int((moves > 0).sum()) / n, n))  # fmt: skip
     heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]

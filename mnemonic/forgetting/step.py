@@ -227,7 +227,7 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
         for part in (forgets, ~forgets)
     )
     squares = *f_forget.values(), *f_remain.values()
-    if max(float(f.max()) for f in squares) < FLOOR:
+    if max(float(f.amax()) for f in squares) < FLOOR:
         warnings.warn(
             "the loss of all codes is 0, without a gradient, so all amplitudes are 1 "
             "and say nothing: train for fewer epochs or with more weight decay",

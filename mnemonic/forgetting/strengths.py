@@ -117,7 +117,7 @@ class Perturbation:
 
 
 def _largest(eta: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(values.max()) for name, values in eta.items()}
+    return {name: float(values.amax()) for name, values in eta.items()}
 
 
 def _scales(largest: dict[str, float], strength: Strength) -> dict[str, float]:
