@@ -60,9 +60,9 @@ def try_strengths(
         (mean cross-entropy) and ``forgetting_loss`` (mean of -log(1 - p_c)), in nats
         and infinite where any logit is not finite.
     """
-    settings = [*itertools.product(strengths, signs)]
-    moves = [tuple(step.scaled(*setting).items()) for setting in settings]
-    distinct = [*dict.fromkeys(moves)]
+    settings = itertools.product(strengths, signs)
+    moves = {setting: tuple(step.scaled(*setting).items()) for setting in settings}
+    distinct = [*dict.fromkeys(moves.values())]
     # From the middle: a good setting soon spares the others, and is rarely at an end.
     order = sorted(range(len(distinct)), key=lambda i: abs(2 * i - len(distinct)))
     found, best, n_bytes = {}, NOTHING, bytes_of_one(step.network, inputs)
@@ -75,7 +75,7 @@ def try_strengths(
                 best = max(best, _rank(found[move]))
     return [
         {**vars(strength), "sign": sign, **found[move]}
-        for (strength, sign), move in zip(settings, moves, strict=True)
+        for (strength, sign), move in moves.items()
         if found[move]
     ]
 
@@ -105,10 +105,8 @@ def _rank(scores: dict[str, float]) -> tuple[float, float]:
     """The larger the better."""
     if not math.isfinite(scores["remaining_loss"]):
         return NOTHING
-    return (
-        round(scores["remaining_accuracy"] + scores["forgetting_error"], 9),
-        -scores["remaining_loss"] - scores["forgetting_loss"],
-    )
+    score = round(scores["remaining_accuracy"] + scores["forgetting_error"], 9)
+    return score, -scores["remaining_loss"] - scores["forgetting_loss"]
 
 
 def _in_parts(inputs, labels, forgets) -> list[tuple[Tensor, Tensor]]:

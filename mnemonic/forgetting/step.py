@@ -83,11 +83,9 @@ def forget(
     fit.
     """
     if sign is not None:
-        allowed = "+1, -1, or None to have it chosen"
-        sign = checked_number("sign", sign, lambda s: s in (1, -1), allowed)
+        sign = checked_number("sign", sign, lambda s: s in (1, -1), "+1, -1 or None")
     logits, *given = _on_codes(model, codes, classes)
-    unknown = [c for c in given[-1] if logits[c].argmax() != c]
-    if unknown:
+    if unknown := [c for c in given[-1] if logits[c].argmax() != c]:
         warnings.warn(
             f"the network does not know the codes of {unknown}, so they choose badly: "
             "it was trained without them, or not enough, or has forgotten them",
@@ -199,12 +197,11 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
     step.move(step.scaled(chosen, sign))
     synchronise(inputs.device)
     seconds = time.perf_counter() - started
-    error = best["forgetting_error"]
-    if error < 100:
+    forgets = best["forgetting_error"] == 100
+    if not forgets:
         warnings.warn(
-            f"no setting tried forgets {list(classes)} on the codes: the best leaves "
-            f"the forgetting error at {error:.0f} %. Train longer "
-            "or with a larger t_mix, or forget fewer classes at once",
+            f"no setting tried forgets {list(classes)} on the codes; train longer or "
+            "with a larger t_mix, or forget fewer classes at once",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -214,7 +211,7 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
         strength=chosen,
         sign=sign,
         seconds=seconds,
-        forgets_codes=error == 100,
+        forgets_codes=forgets,
         layers=layers_of(step),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
