@@ -95,9 +95,8 @@ class MnemonicCodes:
         ):
             names = listed(names if isinstance(names, tuple) else [names])
             raise ValueError(
-                f"codes are {described(images)} for the classes {names}: not one "
-                "finite code [C, H, W] of floats per class name; draw them with "
-                "MnemonicCodes.draw(data), or find a copy of their file"
+                f"codes are {described(images)} for the classes {names}, not one finite"
+                " code [C, H, W] of floats per name; take those of MnemonicCodes.draw"
             )
         _check_distribution(self.distribution)
 
@@ -147,12 +146,10 @@ class MnemonicCodes:
         """
         t_mix = checked_number("t_mix", t_mix, lambda t: 0 <= t <= 1, PROBABILITY)
         try:
-            if labels.dtype != torch.int64:
-                raise ValueError("other labels are a mask")
-            u = torch.rand(len(labels), generator=generator, device=generator.device)
-            codes = self.images[labels]
+            codes = self.images.index_select(0, labels)
             if codes.shape != inputs.shape:
                 raise ValueError(f"the codes of these labels are {described(codes)}")
+            u = torch.rand(len(labels), generator=generator, device=generator.device)
             return torch.where((u < t_mix)[:, None, None, None], codes, inputs)  # Eq. 1
         except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as e:
             raise ValueError(
@@ -174,17 +171,16 @@ class MnemonicCodes:
             ValueError: If the classes, the shape or the type differ.
         """
         expected = [checked_data(data).n_classes, *data.input_shape]
-        if list(self.images.shape) != expected or self.images.dtype != torch.float32:
+        if (
+            list(self.images.shape) != expected
+            or self.images.dtype != torch.float32
+            or self.class_names != data.class_names
+        ):
             raise ValueError(
-                f"codes {described(self.images)} do not fit {data.name}, which needs "
-                f"float32 [K, C, H, W] = {expected}; draw codes for it with "
-                "MnemonicCodes.draw(data), or convert them with codes.to(torch.float32)"
-            )
-        if self.class_names != data.class_names:
-            raise ValueError(
-                f"codes drawn for the classes {listed(self.class_names)} do not fit "
-                f"{data.name} with the classes {listed(data.class_names)}; load the "
-                "codes that were saved with the network, or draw new ones and train"
+                f"codes {described(self.images)} for {listed(self.class_names)} do not "
+                f"fit {data.name}, which needs float32 [K, C, H, W] = {expected} for "
+                f"{listed(data.class_names)}; load the codes saved with its network, "
+                "draw some and train, or take codes.to(torch.float32)"
             )
 
     def save(self, path: str | Path) -> None:
@@ -234,8 +230,7 @@ class MnemonicCodes:
 def _check_distribution(distribution: object) -> None:
     if distribution not in tuple(DISTRIBUTIONS):
         raise ValueError(
-            f"unknown code distribution {distribution!r}; "
-            f"choose one of {', '.join(DISTRIBUTIONS)}"
+            f"unknown code distribution {distribution!r}; choose of {[*DISTRIBUTIONS]}"
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from mnemonic.networks import evaluation_mode, is_out_of_memory
+from mnemonic.networks import check_outputs, is_out_of_memory
 
 Result = TypeVar("Result")
 
@@ -106,10 +106,10 @@ class Kept(saved_tensors_hooks):
         return sum(n for at, n in self._bytes.items() if at not in weights)
 
 
-def bytes_of_one(model: nn.Module, inputs: Tensor) -> int:
-    """Bytes that a forward pass of the first input keeps for backward."""
-    with evaluation_mode(model), torch.enable_grad(), Kept() as kept:
-        model(inputs[:1].clone())  # a view would count as all inputs
+def bytes_of_one(model: nn.Module, inputs: Tensor, what: str = "inputs") -> int:
+    """Bytes that the first input keeps for backward; errors as ``check_outputs``."""
+    with Kept() as kept:  # of a copy: a view would count as all inputs
+        check_outputs(model, inputs[:1].clone(), what=what, gradients=True)
     return kept.besides(model)
 
 

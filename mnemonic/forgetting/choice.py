@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnemonic.data.splits import belongs
-from mnemonic.fisher.chunks import bytes_of_one, in_chunks
+from mnemonic.fisher.chunks import bytes_of_one, each_chunk
 from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
-from mnemonic.networks import double, evaluation_mode, run_with
+from mnemonic.networks import double
 
 NOTHING = (-math.inf, -math.inf)  # the rank of outputs that are not finite
 
@@ -60,21 +60,22 @@ def try_strengths(
         (mean cross-entropy) and ``forgetting_loss`` (mean of -log(1 - p_c)), in nats
         and infinite where any logit is not finite.
     """
-    trials = _Trials(step.model, inputs, labels, belongs(labels, classes))
-    settings = [*itertools.product(strengths, signs)]
-    moves = [tuple(step.alphas(*setting).items()) for setting in settings]
-    distinct = [*dict.fromkeys(moves)]
+    settings = itertools.product(strengths, signs)
+    moves = {setting: tuple(step.scaled(*setting).items()) for setting in settings}
+    distinct = [*dict.fromkeys(moves.values())]
     # From the middle: a good setting soon spares the others, and is rarely at an end.
     order = sorted(range(len(distinct)), key=lambda i: abs(2 * i - len(distinct)))
-    found, best = {}, NOTHING
-    with evaluation_mode(step.model), torch.no_grad():
+    found, best, n_bytes = {}, NOTHING, bytes_of_one(step.network, inputs)
+    parts = _in_parts(inputs, labels, belongs(labels, classes))
+    with torch.no_grad():
         for move in (distinct[i] for i in order):
-            found[move] = trials.scores(step.weights(dict(move)), to_reach=best)
+            step.move(dict(move))
+            found[move] = _scores(step.network, n_bytes, parts, to_reach=best)
             if give_up and found[move]:
                 best = max(best, _rank(found[move]))
     return [
         {**vars(strength), "sign": sign, **found[move]}
-        for (strength, sign), move in zip(settings, moves, strict=True)
+        for (strength, sign), move in moves.items()
         if found[move]
     ]
 
@@ -91,71 +92,62 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
     Raises:
         ValueError: If no setting keeps the network's outputs finite.
     """
-    usable = [row for row in rows if math.isfinite(row["remaining_loss"])]
-    if not usable:
+    best = max(rows, key=_rank)
+    if _rank(best) == NOTHING:
         raise ValueError(
             "every setting tried makes the network's outputs infinite or NaN; give a "
-            "smaller strength, such as Strength(lambda1=1e-6, lambda2=0.1)"
+            "smaller strength, such as Strength(1e-6, 0.1)"
         )
-    return max(usable, key=_rank)
+    return best
 
 
 def _rank(scores: dict[str, float]) -> tuple[float, float]:
     """The larger the better."""
     if not math.isfinite(scores["remaining_loss"]):
         return NOTHING
-    return (
-        round(scores["remaining_accuracy"] + scores["forgetting_error"], 9),
-        -scores["remaining_loss"] - scores["forgetting_loss"],
-    )
+    score = round(scores["remaining_accuracy"] + scores["forgetting_error"], 9)
+    return score, -scores["remaining_loss"] - scores["forgetting_loss"]
 
 
-class _Trials:
-    """The codes in the order in which they refute a setting."""
-
-    def __init__(self, model, inputs, labels, forgets):
-        self.model, self.n_bytes = model, bytes_of_one(model, inputs)
-        remaining = (~forgets).nonzero()[:, 0]
-        self.n = int(forgets.sum()), len(remaining)
-        few = -(-len(remaining) // 8)
-        chosen = forgets.nonzero()[:, 0], remaining[:few], remaining[few:]
-        self.parts = [(inputs[i], labels[i]) for i in chosen if len(i)]
-
-    def scores(
-        self, weights: dict[str, Tensor], to_reach: tuple[float, float]
-    ) -> dict[str, float] | None:
-        """Scores on the codes, or None as soon as they cannot have this rank."""
-        total = torch.zeros(2, 3, dtype=torch.float64)  # to forget, to remember
-        for number, (inputs, labels) in enumerate(self.parts):
-            sums = partial(_code_sums, self.model, weights, number == 0)
-            found = in_chunks(sums, inputs, labels, self.n_bytes)["sums"]
-            total[min(number, 1)] += found.cpu()
-            # As if all codes that were not looked at were right, without a loss.
-            (misread, loss_f, broken_f), (lost, loss_r, broken_r) = total.tolist()
-            broken = math.inf if broken_f or broken_r else 0.0  # NaN forgets nothing
-            scores = {
-                "remaining_accuracy": 100 * ((self.n[1] - lost) / self.n[1]),
-                "forgetting_error": 100 * (misread / self.n[0]),
-                "remaining_loss": broken or loss_r / self.n[1],
-                "forgetting_loss": broken or loss_f / self.n[0],
-            }
-            if _rank(scores) < to_reach:
-                return None
-        return scores
+def _in_parts(inputs, labels, forgets) -> list[tuple[Tensor, Tensor]]:
+    """The codes to forget, some of the others, and the rest: most refute the first."""
+    remaining = (~forgets).nonzero()[:, 0]
+    few = -(-len(remaining) // 8)
+    chosen = forgets.nonzero()[:, 0], remaining[:few], remaining[few:]
+    return [(inputs[i], labels[i]) for i in chosen if len(i)]
 
 
-def _code_sums(model, weights, forget, inputs, labels) -> dict[str, Tensor]:
+def _scores(network, n_bytes, parts, to_reach) -> dict[str, float] | None:
+    """Scores on the codes, or None as soon as they cannot have this rank."""
+    n_forget, *n_others = (len(labels) for _, labels in parts)
+    n_remain = sum(n_others)
+    total = torch.zeros(2, 3, dtype=torch.float64)  # to forget, to remember
+    for number, codes in enumerate(parts):
+        sums = partial(_code_sums, network, number == 0)
+        total[min(number, 1)] += sum(each_chunk(sums, n_bytes, *codes)).cpu()
+        # As if all codes that were not looked at were right, without a loss.
+        (misread, loss_f, broken_f), (lost, loss_r, broken_r) = total.tolist()
+        broken = math.inf if broken_f or broken_r else 0.0  # NaN forgets nothing
+        scores = {
+            "remaining_accuracy": 100 * ((n_remain - lost) / n_remain),
+            "forgetting_error": 100 * (misread / n_forget),
+            "remaining_loss": broken or loss_r / n_remain,
+            "forgetting_loss": broken or loss_f / n_forget,
+        }
+        if _rank(scores) < to_reach:
+            return None
+    return scores
+
+
+def _code_sums(network, forget, inputs, labels) -> Tensor:
     """How many codes are misread, their loss, how many logits are not finite."""
-    logits = run_with(model, weights, inputs)
+    logits = network(inputs)
     log_p = logits.log_softmax(1)
     if forget:
         # log(1 - p_c) as the log-probability of all other classes together
         losses = -log_p.scatter(1, labels[:, None], -math.inf).logsumexp(1)
     else:
         losses = functional.nll_loss(log_p, labels, reduction="none")
-    sums = (
-        (logits.argmax(1) != labels).sum(),
-        double(losses).sum(),
-        (~logits.isfinite()).sum(),
-    )
-    return {"sums": torch.stack([double(each) for each in sums])}
+    misread = (logits.argmax(1) != labels).sum()
+    broken = (~logits.isfinite()).sum()
+    return torch.stack([double(misread), double(losses).sum(), double(broken)])

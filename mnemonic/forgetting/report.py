@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
-from mnemonic.forgetting.strengths import Sign, Strength
+from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +40,14 @@ class Forgotten:
     candidates: pd.DataFrame | None
 
 
-def layers_of(
-    before: nn.Module, after: dict[str, Tensor], scales: dict[str, float]
-) -> pd.DataFrame:
-    """``Forgotten.layers``, from the network before, the weights after, and α_l."""
+def layers_of(step: Perturbation) -> pd.DataFrame:
+    """``Forgotten.layers``, of where a network was moved last."""
     rows = []
-    for name, old in before.named_parameters():
-        if name in after:
-            step = (after[name] - old.detach()).abs_().flatten()
-            n = step.numel()
-            rows.append((name, scales[name], float(step.max()),
-                         float(step[:: -(-n // 10_000)].median()),
-                         int((step > 0).sum()) / n, n))  # fmt: skip
+    for name, (old, _, new) in step.layers.items():
+        moves = (new - old).abs_().flatten()
+        n = moves.numel()
+        rows.append((name, abs(step.alphas[name]), float(moves.amax()),
+                     float(moves[:: -(-n // 10_000)].median()),
+                     int((moves > 0).sum()) / n, n))  # fmt: skip
     heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]
     return pd.DataFrame(rows, columns=heads)

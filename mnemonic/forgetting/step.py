@@ -27,7 +27,6 @@ Example:
     ['1.weight', '1.bias', '3.weight', '3.bias']
 """
 
-import copy
 import time
 import warnings
 from collections.abc import Sequence
@@ -84,15 +83,12 @@ def forget(
     fit.
     """
     if sign is not None:
-        allowed = "+1, -1, or None to have it chosen"
-        sign = checked_number("sign", sign, lambda s: s in (1, -1), allowed)
+        sign = checked_number("sign", sign, lambda s: s in (1, -1), "+1, -1 or None")
     logits, *given = _on_codes(model, codes, classes)
-    unknown = [c for c in given[-1] if logits[c].argmax() != c]
-    if unknown:
+    if unknown := [c for c in given[-1] if logits[c].argmax() != c]:
         warnings.warn(
-            f"the network does not know the codes of {unknown}: it was trained without "
-            "them, or not long enough, or has forgotten them. What they choose is not "
-            "worth much; train with these codes",
+            f"the network does not know the codes of {unknown}, so they choose badly: "
+            "it was trained without them, or not enough, or has forgotten them",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -169,9 +165,9 @@ def code_logits(model: nn.Module, codes: MnemonicCodes) -> Tensor:
         ValueError: If shape, type or number of classes differ.
     """
     images = checked_codes(codes).images.to(device_of(model))
+    n_bytes = bytes_of_one(model, images, "codes")
     checked = partial(check_outputs, model, what="codes")
-    checked(images[:1])
-    logits = torch.cat([*each_chunk(checked, bytes_of_one(model, images), images)])
+    logits = torch.cat([*each_chunk(checked, n_bytes, images)])
     if logits.shape[1] != len(images):
         raise ValueError(
             f"codes of {len(images)} classes do not fit a network with "
@@ -198,31 +194,25 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
     settings = inputs, labels, classes, grid, signs
     best = best_row(rows := try_strengths(step, *settings, give_up=not candidates))
     chosen, sign = Strength(best["lambda1"], best["lambda2"]), best["sign"]
-    moved = step.weights(step.alphas(chosen, sign))
-    forgotten = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        for name, weights in forgotten.named_parameters():
-            if name in moved:  # one by one: a state dict would want its versions
-                weights.copy_(moved[name])
+    step.move(step.scaled(chosen, sign))
     synchronise(inputs.device)
     seconds = time.perf_counter() - started
-    error = best["forgetting_error"]
-    if error < 100:
+    forgets = best["forgetting_error"] == 100
+    if not forgets:
         warnings.warn(
-            f"no setting tried forgets {list(classes)} on the codes: the best leaves "
-            f"the forgetting error at {error:.0f} %. Train longer "
-            "or with a larger t_mix, or forget fewer classes at once",
+            f"no setting tried forgets {list(classes)} on the codes; train longer or "
+            "with a larger t_mix, or forget fewer classes at once",
             RuntimeWarning,
             stacklevel=3,
         )
     return Forgotten(
-        model=forgotten,
+        model=step.network,
         classes=classes,
         strength=chosen,
         sign=sign,
         seconds=seconds,
-        forgets_codes=error == 100,
-        layers=layers_of(model, moved, step.alphas(chosen, 1)),
+        forgets_codes=forgets,
+        layers=layers_of(step),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
 
@@ -233,17 +223,16 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
         diagonal_fisher(model, inputs[part], labels[part])
         for part in (forgets, ~forgets)
     )
-    # float64: a ratio of squares can leave the range of float32.
-    eta = {  # Eq. 6
-        name: (double(f) + FLOOR).div_(double(f_remain[name]) + FLOOR)
-        for name, f in f_forget.items()
-    }
-    alike = sum(int(((v - 1).abs() < 1e-3).sum()) for v in eta.values())
-    if alike > 0.99 * sum(v.numel() for v in eta.values()):
+    squares = *f_forget.values(), *f_remain.values()
+    if max(float(f.amax()) for f in squares) < FLOOR:
         warnings.warn(
-            "nearly all amplitudes are 1, so the codes say nothing: their loss is 0, "
-            "without a gradient. Train for fewer epochs or with more weight decay",
+            "the loss of all codes is 0, without a gradient, so all amplitudes are 1 "
+            "and say nothing: train for fewer epochs or with more weight decay",
             RuntimeWarning,
             stacklevel=4,
         )
-    return eta
+    # float64: a ratio of squares can leave the range of float32.
+    return {  # Eq. 6
+        name: double(f).add_(FLOOR).div_(double(f_remain[name]).add_(FLOOR))
+        for name, f in f_forget.items()
+    }

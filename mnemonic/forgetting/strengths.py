@@ -5,6 +5,7 @@ Example:
     Strength(lambda1=0.001, lambda2=10.0)
 """
 
+import copy
 import itertools
 import sys
 from dataclasses import dataclass
@@ -33,13 +34,10 @@ class Strength:
     lambda2: float
 
     def __post_init__(self):
-        for name in ("lambda1", "lambda2"):
+        allowed = "a finite number above 0, such as 1e-3 for lambda1, 10 for lambda2"
+        for name, value in tuple(vars(self).items()):
             value = checked_number(
-                name,
-                getattr(self, name),
-                lambda v: 0 < v <= sys.float_info.max,
-                "a finite number above 0, the paper uses 1e-6 … 1 for lambda1 and "
-                "0.1 … 1e5 for lambda2",
+                name, value, lambda v: 0 < v <= sys.float_info.max, allowed
             )
             object.__setattr__(self, name, value)  # a plain number, if it was numpy's
 
@@ -65,10 +63,10 @@ def step_scales(eta: dict[str, Tensor], strength: Strength) -> dict[str, float]:
         ValueError: If these are not amplitudes, or not a strength.
     """
     try:
-        largest = {name: float(values.max()) for name, values in eta.items()}
+        largest = _largest(eta)
         if not all(value > 0 for value in largest.values()):
             raise ValueError("some are not above 0")
-        return {name: _scale(value, strength) for name, value in largest.items()}
+        return _scales(largest, strength)
     except Exception as error:
         raise ValueError(
             f"eta is a {type(eta).__name__} and strength {strength!r} ({error}); give "
@@ -76,12 +74,8 @@ def step_scales(eta: dict[str, Tensor], strength: Strength) -> dict[str, float]:
         ) from error
 
 
-def _scale(largest: float, strength: Strength) -> float:
-    return min(strength.lambda1, strength.lambda2 / largest)  # Eq. 7
-
-
 class Perturbation:
-    """Weights w ± α_l η (Eq. 5), for one strength after the other in the same memory.
+    """A copy of a network with weights w ± α η (Eq. 5), for one α after the other.
 
     η is kept as its largest value times the rest, which fits into the weights' own
     type, or into float32 where that is half precision.
@@ -89,49 +83,43 @@ class Perturbation:
     Args:
         model: With the weights w; those that ``eta`` does not name stay.
         eta: Amplitudes η by parameter name (Eq. 6).
+
+    Attributes:
+        network: The copy, in evaluation mode.
+        layers: By parameter name: w, η / max η, and the weights of the copy.
+        alphas: ±α_l by parameter name, where the copy is now.
     """
 
     def __init__(self, model: nn.Module, eta: dict[str, Tensor]):
-        self.model = model
-        self._weights = {n: p.detach() for n, p in model.named_parameters() if n in eta}
-        self.largest = {name: float(eta[name].max()) for name in self._weights}
-        self._eta, self._moved, self._alphas = {}, {}, {}
-        for name, p in self._weights.items():
-            wide = torch.promote_types(p.dtype, torch.float32)
-            self._eta[name] = (eta[name] / self.largest[name]).to(wide).to(p.device)
-            self._moved[name] = torch.empty_like(p)
+        self.network = copy.deepcopy(model).eval()
+        self._largest = _largest(eta)
+        self.layers: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        self.alphas: dict[str, float] = {}
+        copied = dict(self.network.named_parameters())
+        for name, w in model.named_parameters():
+            if name in eta:
+                wide = torch.promote_types(w.dtype, torch.float32)
+                rest = (eta[name] / self._largest[name]).to(wide).to(w.device)
+                self.layers[name] = w.detach(), rest, copied[name].detach()
 
-    def alphas(self, strength: Strength, sign: Sign) -> dict[str, float]:
-        """±α_l by name."""
-        return {n: sign * _scale(value, strength) for n, value in self.largest.items()}
+    def scaled(self, strength: Strength, sign: Sign) -> dict[str, float]:
+        """±α_l by name (Eq. 7), of a setting."""
+        scales = _scales(self._largest, strength)
+        return {name: sign * scale for name, scale in scales.items()}
 
-    def weights(self, alphas: dict[str, float]) -> dict[str, Tensor]:
-        """The weights for ±α_l by name; the next call overwrites them."""
-        for name, alpha in alphas.items():
-            if self._alphas.get(name) != alpha:
-                torch.add(  # w ± α η, in one pass
-                    self._weights[name],
-                    self._eta[name],
-                    alpha=alpha * self.largest[name],
-                    out=self._moved[name],
-                )
-        self._alphas = alphas
-        return {name: self._moved[name] for name in alphas}
+    def move(self, alphas: dict[str, float]) -> None:
+        """Move the copy to w ± α η, for ±α_l by name."""
+        for name, (w, rest, moved) in self.layers.items():
+            if self.alphas.get(name) != alphas[name]:
+                scale = alphas[name] * self._largest[name]
+                torch.add(w, rest, alpha=scale, out=moved)  # Eq. 5, in one pass
+        self.alphas = alphas
 
 
-def perturbed(
-    model: nn.Module, eta: dict[str, Tensor], scales: dict[str, float], sign: Sign
-) -> dict[str, Tensor]:
-    """Weights w ± α_l η for each parameter in ``eta`` (Eq. 5), as new tensors.
+def _largest(eta: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(values.amax()) for name, values in eta.items()}
 
-    Args:
-        model: With the weights w.
-        eta: Amplitudes η by parameter name (Eq. 6).
-        scales: α by parameter name (Eq. 7).
-        sign: +1 or -1.
 
-    Returns:
-        By parameter name, of the parameter's type and on its device.
-    """
-    alphas = {name: sign * alpha for name, alpha in scales.items()}
-    return Perturbation(model, eta).weights(alphas)
+def _scales(largest: dict[str, float], strength: Strength) -> dict[str, float]:
+    l1, l2 = strength.lambda1, strength.lambda2
+    return {name: min(l1, l2 / value) for name, value in largest.items()}  # Eq. 7

@@ -219,7 +219,6 @@ def _forgotten(
         samples = data.validation.pixels, data.validation.labels
         best = best_row(try_strengths(step, *samples, [c], GRID, (1, -1), give_up=True))
         strength = Strength(best["lambda1"], best["lambda2"])
-        forgot = copy.deepcopy(model).eval()
-        moved = step.weights(step.alphas(strength, best["sign"]))
-        forgot.load_state_dict(moved, strict=False)
+        step.move(step.scaled(strength, best["sign"]))
+        forgot = step.network
     return forgot, time.perf_counter() - started

@@ -150,10 +150,16 @@ def test_one_batched_pass_equals_a_loop(name, taps_only):
     same(model, *images(size=6))
 
 
-@pytest.mark.parametrize("name", ["slim-resnet", "resnet18"])
+@pytest.mark.parametrize("name", ["slim-resnet", "resnet10"])
 def test_residual_networks_go_through_taps(name, data, taps_only):
-    model = mn.build_model(name, data, seed=0).double()
-    same(model, data.inputs(data.test, slice(0, 3)).double(), data.test.labels[:3])
+    if name == "resnet10":  # torchvision's resnet18, with one block a stage
+        block = torchvision.models.resnet.BasicBlock
+        model = torchvision.models.ResNet(block, [1, 1, 1, 1], num_classes=3)
+        model.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    else:
+        model = mn.build_model(name, data, seed=0)
+    model = model.double()
+    same(model, data.inputs(data.test, slice(0, 2)).double(), data.test.labels[:2])
 
 
 def test_grouped_networks_go_through_taps(taps_only):
@@ -162,7 +168,7 @@ def test_grouped_networks_go_through_taps(taps_only):
     same(model, *images(3, 3, 32))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     n=st.integers(1, 4),
     groups=st.integers(1, 3),
@@ -171,7 +177,7 @@ def test_grouped_networks_go_through_taps(taps_only):
     stride=st.integers(1, 3),
     padding=st.integers(0, 2),
     dilation=st.integers(1, 2),
-    size=st.integers(5, 12),
+    size=st.integers(5, 10),
     bias=st.booleans(),
 )
 def test_every_convolution(

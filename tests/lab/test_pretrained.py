@@ -10,7 +10,7 @@ from torch import nn
 import mnemonic as mn
 from mnemonic.data.splits import ArraySplit
 from mnemonic.forgetting.choice import best_row, try_strengths
-from mnemonic.forgetting.strengths import GRID, Perturbation, perturbed, step_scales
+from mnemonic.forgetting.strengths import GRID, Perturbation
 from mnemonic.lab import pretrained
 from mnemonic.networks import seeded
 from mnemonic.storage import generator_for
@@ -126,11 +126,8 @@ def test_validation_images_choose_where_they_are_the_judge(taught):
     eta = mn.amplitude(after, seen, [3])  # of codes, as ever
     step = Perturbation(after, eta)
     best = best_row(try_strengths(step, *images, [3], GRID, (1, -1)))
-    scales = step_scales(eta, mn.Strength(best["lambda1"], best["lambda2"]))
-    expected = perturbed(after, eta, scales, best["sign"])
-    assert dict(found.named_parameters()).keys() == expected.keys()
-    for name, weights in found.named_parameters():
-        assert torch.equal(weights, expected[name])
+    step.move(step.scaled(mn.Strength(best["lambda1"], best["lambda2"]), best["sign"]))
+    assert all(map(torch.equal, weights_of(found), weights_of(step.network)))
     by_codes, _ = pretrained._forgotten(after, seen, 3, data, "codes")
     assert not torch.equal(by_codes[1].weight, found[1].weight)
 
