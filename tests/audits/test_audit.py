@@ -30,7 +30,7 @@ def network(data, seed, classes=None):
 
 @pytest.fixture(autouse=True)
 def _little_of_each(monkeypatch):
-    """Few resamples, steps and points of the curve: what is tested does not need more."""
+    """Few resamples, steps and points of the curve: nothing tested needs more."""
     monkeypatch.setattr("mnemonic.audits.estimates.RESAMPLES", 40)
     monkeypatch.setattr("mnemonic.audits.relearning.STEPS", 5)
     monkeypatch.setattr(sys.modules["mnemonic.audits.audit"], "SAMPLES", (0, 2, 50))
