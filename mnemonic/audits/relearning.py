@@ -169,9 +169,7 @@ def fine_tuned(
     weights = [p for p in tuned.parameters() if p.is_floating_point()]
     for weight in weights:
         weight.requires_grad_(True)
-    optimizer = torch.optim.SGD(
-        weights, lr=LEARNING_RATE, momentum=0.9, fused=True
-    )
+    optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9, fused=True)
     with evaluation_mode(tuned), torch.enable_grad():
         for inputs, labels in itertools.islice(batches, steps):
             loss = functional.cross_entropy(tuned(inputs), labels)
