@@ -102,8 +102,8 @@ def probed_layers(model: nn.Module, data: ImageData) -> tuple[str, ...]:
     Returns:
         Those of ``layers_of`` that bend, in its order.
     """
-    modules = dict(model.named_modules())
-    layers = {name: modules[name] for name in layers_of(model, data)}
+    names = layers_of(model, data)  # refuses what is no network
+    layers = {n: layer for n, layer in model.named_modules() if n in names}
     generator = torch.Generator().manual_seed(0)
     one, two = torch.randn(2, 8, *data.input_shape, generator=generator)
     inputs = torch.cat([one, two, (one + two) / 2]).to(device_of(model))
@@ -117,7 +117,7 @@ def probed_layers(model: nn.Module, data: ImageData) -> tuple[str, ...]:
 
     with watched(layers, see):
         check_outputs(model, inputs, data.n_classes)
-    return tuple(name for name in layers if bent[name])
+    return tuple(name for name in names if bent.get(name))
 
 
 def fitted_probe(features: Tensor, labels: Tensor) -> object:
