@@ -32,14 +32,13 @@ from mnemonic.audits.outputs import (
     answered_right,
     check_fits,
     last_linear,
-    layers_of,
     logits_of,
     part_of,
     quarters,
 )
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
-from mnemonic.audits.residue import feature_similarity, linear_probes
+from mnemonic.audits.residue import feature_similarity, linear_probes, probed_layers
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
@@ -97,7 +96,8 @@ def audit(
 
         The curve has the k that every class has training images for; a network that
         does not end in a linear layer has no rows ``prototype``; ``probe`` is of the
-        top-level layers, ``similarity`` of those whose names all networks share.
+        top-level layers that are more than a linear map of the pixels, ``similarity``
+        of the top-level layers whose names all networks share.
 
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
@@ -154,7 +154,7 @@ def measure(
     if original is not None:
         lost = over_unlearning(model, original, **how)
         enter("distance", "forget-train/", {"over_unlearning": lost})
-    if layers := layers_of(model, data):
+    if layers := probed_layers(model, data):
         enter("probe", "", linear_probes(model, layers=layers, **how))
     if references:
         each = [feature_similarity(model, other, **how) for other in references]

@@ -59,7 +59,7 @@ def mean_of(values: Tensor, *, unit: str, seed: int) -> Estimate:
     table = rows_of(values)
     repeats, n = table.shape
     means = [
-        ((over_repeats @ table) * over_images).sum(1)
+        ((over_images @ table.T) * over_repeats).sum(1)
         for over_repeats, over_images in _weights(seed, repeats, n)
     ]
     return _estimate(float(table.mean()), torch.cat(means), unit, n)

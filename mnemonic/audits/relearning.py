@@ -44,7 +44,7 @@ from mnemonic.storage import generator_for
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
 MOST_DRAWS = 10_000  # beyond, intervals do not change, and a slip would never end
 STEPS = 50
-BATCH_SIZE = 64
+BATCH_SIZE = 32
 LEARNING_RATE = 0.01  # that of the package's recipe
 STEEPEST = 5.0  # gradients are cut to this norm: forgetting may leave huge logits
 
@@ -60,7 +60,7 @@ def relearn(
 ) -> dict[str, Estimate]:
     """Fine-tune on a few images of every class.
 
-    SGD with momentum 0.9 and batches of 64, 50 steps, all weights, in evaluation mode
+    SGD with momentum 0.9 and batches of 32, 50 steps, all weights, in evaluation mode
     (few images make poor batch statistics). With the same seed, fewer samples are some
     of the more.
 
@@ -169,7 +169,7 @@ def fine_tuned(
     weights = [p for p in tuned.parameters() if p.is_floating_point()]
     for weight in weights:
         weight.requires_grad_(True)
-    optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9)
+    optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9, fused=True)
     with evaluation_mode(tuned), torch.enable_grad():
         for inputs, labels in itertools.islice(batches, steps):
             loss = functional.cross_entropy(tuned(inputs), labels)

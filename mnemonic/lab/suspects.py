@@ -25,7 +25,7 @@ from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.data.arrays import ImageData
-from mnemonic.lab.comparison import start
+from mnemonic.lab.comparison import start, two_numbers
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.networks import last_layer
@@ -36,6 +36,7 @@ CONTROLS = ("original", "row-zeroing", "random-noise")
 BASELINES = ("finetune", "random-label", "ssd", "delete")
 SUSPECTS = ("retrain", *CONTROLS, *PARTS, *BASELINES)
 REFERENCES = 3
+FIRST_NEVER = 50  # seed of the first network that never knew
 SHADOWS = 8
 
 
@@ -71,7 +72,7 @@ def lineup(setup: str, seed: int, *, references: int = REFERENCES) -> Lineup:
         The networks on the CPU, in evaluation mode.
     """
     access, original, _ = start(Profile.named(setup), METHODS["mnemonic"], seed)
-    never = [never_knew(setup, s) for s in range(50, 50 + references)]
+    never = [never_knew(setup, FIRST_NEVER + i) for i in range(references)]
     return Lineup(setup, seed, access, original.cpu(), never)
 
 
@@ -87,6 +88,25 @@ def never_knew(setup: str, seed: int) -> nn.Module:
     """
     profile = Profile.named(setup)
     return profile.trained(profile.load().without(profile.classes), seed)[0]
+
+
+def at_first(seed: int, setup: str, knew: bool) -> dict:
+    """Train a network that a line-up needs: a cell of a grid, so that none waits.
+
+    Args:
+        seed: As in ``lineup``; from 0 for the networks that never knew.
+        setup: Name of a profile.
+        knew: Whether it is an original, or one that never knew.
+
+    Returns:
+        ``remaining_accuracy`` and ``forgetting_error`` on test images, in percent.
+    """
+    if knew:
+        network = lineup(setup, seed, references=0).original
+    else:
+        network = never_knew(setup, FIRST_NEVER + seed)
+    profile = Profile.named(setup)
+    return two_numbers(network, profile.load(), profile.classes)
 
 
 def suspect(line: Lineup, name: str) -> nn.Module:

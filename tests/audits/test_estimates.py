@@ -39,8 +39,8 @@ def test_intervals_are_those_of_scipy():
     found = auc_of(members, others, seed=3)
     theirs = scipy.stats.bootstrap(
         (members.numpy(), others.numpy()),
-        lambda a, b: roc_auc_score([1] * len(a) + [0] * len(b), [*a, *b]),
-        vectorized=False,
+        lambda a, b, axis: (a[..., :, None] > b[..., None, :]).mean((-2, -1)),
+        vectorized=True,
         n_resamples=1000,
         method="percentile",
         random_state=0,

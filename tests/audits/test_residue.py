@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import mnemonic as mn
 from mnemonic.audits import cka, feature_similarity, linear_probes
-from mnemonic.audits.residue import fitted_probe
+from mnemonic.audits.residue import fitted_probe, probed_layers
 
 
 def normal(*shape, seed=0):
@@ -51,13 +51,42 @@ def test_probe_reads_below_a_row_of_zeros(learned):
     before, after = (linear_probes(m, data, [1]) for m in (model, hidden))
     assert list(before) == [
         f"{layer}/{whose}_accuracy"
-        for layer in "123"
+        for layer in "23"  # the first is a linear map of the pixels
         for whose in ("forget", "remaining")
     ]
     assert after["2/forget_accuracy"] == before["2/forget_accuracy"]
     assert after["2/forget_accuracy"].value > 95
     assert after["2/forget_accuracy"].n == 100
     assert after["2/remaining_accuracy"].n == 300
+
+
+def test_layers_that_are_linear_in_the_pixels_are_not_probed(data, tiny):
+    assert probed_layers(tiny, data) == ("2", "3")
+    slim = mn.build_model("slim-resnet", data).eval()
+    assert probed_layers(slim, data) == ("stem", "blocks", "classifier")
+    convolved = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AvgPool2d(2), nn.ReLU(inplace=True),
+        nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    assert probed_layers(convolved, data) == ("3", "5")
+    with torch.no_grad():
+        tiny[1].weight *= 0.3  # nearly straight is not straight
+    assert probed_layers(tiny, data) == ("2", "3")
+
+
+def test_probe_of_many_features_reads_their_first_components():
+    labels = torch.arange(600) % 3
+    separable = normal(600, 3) + 4 * functional.one_hot(labels, 3)
+    spread = torch.linalg.qr(normal(250, 250, seed=1)).Q[:3]
+    features = separable @ spread + 0.1 * normal(600, 250, seed=2)
+    train, test = features[:400], features[400:]
+    probe = fitted_probe(train, labels[:400])
+    assert probe[-1].coef_.shape == (3, 200)
+    answers = probe.predict(test.numpy())
+    assert (answers == labels[400:].numpy()).mean() > 0.9
+    assert (fitted_probe(train, labels[:400]).predict(test.numpy()) == answers).all()
+    few = fitted_probe(train[:150], labels[:150])  # nothing to gain
+    assert few[-1].coef_.shape == (3, 250)
 
 
 def test_probe_of_a_named_layer_that_says_nothing(learned):
@@ -158,8 +187,11 @@ def test_a_network_without_layers_is_refused(data):
         def forward(self, inputs):
             return super().forward(inputs.flatten(1))
 
-    with pytest.raises(ValueError, match="no top-level layer of Whole gives a tensor"):
-        linear_probes(Whole(36, 3), data, [1])
+    straight = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    for network, name in ((Whole(36, 3), "Whole"), (straight, "Sequential")):
+        with pytest.raises(ValueError, match=f"no top-level layer of {name} gives a"):
+            linear_probes(network, data, [1])
+    assert linear_probes(straight, data, [1], layers=["1"])  # where it is named
 
 
 @pytest.mark.parametrize(
