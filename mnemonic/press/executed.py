@@ -118,7 +118,7 @@ def _made(notebook: Path, root: Path, folder: Path, profile: str) -> dict:
     finally:
         aside.unlink(missing_ok=True)
     print(f"  {notebook.name} done in {seconds:.0f} s", flush=True)
-    return made
+    return _with_text_of(json.loads(notebook.read_text()), made)
 
 
 def _papermill(notebook: Path, aside: Path, root: Path, profile: str) -> None:
