@@ -8,7 +8,7 @@ import mnemonic as mn
 from mnemonic.lab.text import TextClassifier, name_vectors
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-RECIPE = mn.Recipe(epochs=20, learning_rate=0.1)
+RECIPE = mn.Recipe(epochs=10, learning_rate=0.1)
 
 
 @pytest.fixture(scope="module")
