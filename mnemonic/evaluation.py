@@ -49,7 +49,7 @@ def evaluate(
     classes: Sequence[int],
     *,
     split: Literal["train", "validation", "test"] = "test",
-    batch_size: int = 1024,
+    batch_size: int = 256,
 ) -> Scores:
     """Measure A_R and E_F of a network.
 
