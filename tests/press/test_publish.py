@@ -88,6 +88,15 @@ def names(folder):
 # What an executed copy depends on.
 
 
+@pytest.fixture
+def _few_packages(monkeypatch):
+    """Another environment: to read all that is installed takes a while each time."""
+    there = [SimpleNamespace(name="torch", version="2.9.0")]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: iter(there))
+
+
+few_packages = pytest.mark.usefixtures("_few_packages")
+
 def key(root, profile="smoke"):
     return executed.key_of(root / "notebooks" / "01_one.ipynb", root, profile)
 
@@ -145,6 +154,7 @@ FIGURES = {
         ("not python at all", set(FIGURES)),
     ],
 )
+@few_packages
 def test_key_follows_the_figures_and_checks_that_a_notebook_names(root, code, followed):
     write_notebook(root / "notebooks" / "01_one.ipynb", code)
     for name, text in FIGURES.items():
@@ -232,7 +242,7 @@ def test_key_follows_profile_python_and_installed_versions(root, monkeypatch):
 
 
 @pytest.fixture
-def ran(monkeypatch):
+def ran(monkeypatch, _few_packages):
     """Names of the notebooks that were run."""
     log = []
 
@@ -421,7 +431,13 @@ def is_alive(pid):
     return True
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.soak(why="one signal is sent")),
+    ],
+)
 def test_interrupted_build_keeps_what_is_finished(root, tmp_path, how):
     started, go = tmp_path / "started", tmp_path / "go"
     slow = f"""
