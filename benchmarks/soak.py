@@ -425,18 +425,18 @@ def operations():
     return found
 
 
-def tested(path, folder, **env):
-    """Outcomes of the tests of a file, as they noted them."""
+def tested(folder, *words, **env):
+    """Outcomes of the tests that pytest runs for the words, as they noted them."""
     report = folder / "report.xml"
-    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
-    call += ["-o", "junit_family=xunit1", f"--junitxml={report}"]
+    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--soak"]
+    call += [*words, "-o", "junit_family=xunit1", f"--junitxml={report}"]
     done = subprocess.run(call, cwd=ROOT, env={**os.environ, **env})
-    require(done.returncode == 0, f"{path.name} failed")
+    require(done.returncode == 0, f"tests failed: {' '.join(words)}")
     return list(ElementTree.parse(report).iter("testcase"))
 
 
 def damage(options, folder):
-    cases = tested(ROOT / "tests" / "test_damage.py", folder)
+    cases = tested(folder, "tests/test_damage.py")
     outcomes, places, kinds = Counter(), set(), set()
     for case in cases:
         for note in case.iter("property"):
@@ -449,9 +449,14 @@ def damage(options, folder):
     return {"places": len(places), "kinds": len(kinds), **outcomes, "tests": len(cases)}
 
 
+def left_out(options, folder):
+    """What the tests of every day leave out: formats, signals, kinds of damage."""
+    return {"tests": len(tested(folder, "tests", "-m", "soak"))}
+
+
 def bad_input(options, folder):
     n = str(options.examples)
-    cases = tested(ROOT / "tests" / "test_bad_input.py", folder, MNEMONIC_EXAMPLES=n)
+    cases = tested(folder, "tests/test_bad_input.py", MNEMONIC_EXAMPLES=n)
     notes = [{p.get("name"): p.get("value") for p in c.iter("property")} for c in cases]
     notes = [n for n in notes if n]  # one test is that no function is left out
     found = {name: sum(int(n[name]) for n in notes) for name in ("tried", "refused")}
@@ -535,6 +540,7 @@ PARTS = {
     "clean": clean,
     "damage": damage,
     "input": bad_input,
+    "left out": left_out,
     "long": long_run,
 }
 

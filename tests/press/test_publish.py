@@ -97,6 +97,7 @@ def _few_packages(monkeypatch):
 
 few_packages = pytest.mark.usefixtures("_few_packages")
 
+
 def key(root, profile="smoke"):
     return executed.key_of(root / "notebooks" / "01_one.ipynb", root, profile)
 
