@@ -39,9 +39,11 @@ ROOT = Path(__file__).parents[1]
 # It imports once, then forks for each start: what is killed is the work.
 GRID = """
 import os, signal, sys
-import torch
+import lightning.fabric, torch  # training imports it late, and the work is killed
 import mnemonic as mn
 from mnemonic.storage import digest
+
+mn.run_grid, mn.trained  # imported when they are named
 
 def cell(seed, log):
     torch.manual_seed(0)
@@ -263,11 +265,7 @@ def undisturbed(job):
 
 def interrupted(kind, folder, kills, seed=0):
     """Kill a job so many times, at random moments, and compare the end results."""
-    with contextlib.closing(Forked):
-        return _interrupted(kind, folder, kills, random.Random(seed))
-
-
-def _interrupted(kind, folder, kills, rng):
+    rng = random.Random(seed)
     hows = [(signal.SIGKILL, signal.SIGINT)[i % 2] for i in range(kills)]
     rng.shuffle(hows)
     expected, seconds = undisturbed(kind(folder / "undisturbed"))
@@ -305,12 +303,11 @@ def _interrupted(kind, folder, kills, rng):
 
 def two_at_once(kind, folder):
     """Start a job twice in one folder: both end right, and the work is done once."""
-    with contextlib.closing(Forked):
-        expected, _ = undisturbed(kind(folder / "alone"))
-        job = kind(folder / "both")
-        processes = [job.start() for _ in range(2)]
-        with ThreadPoolExecutor() as pool:  # both are read, so that neither waits
-            said = list(pool.map(lambda p: p.communicate(), processes))
+    expected, _ = undisturbed(kind(folder / "alone"))
+    job = kind(folder / "both")
+    processes = [job.start() for _ in range(2)]
+    with ThreadPoolExecutor() as pool:  # both are read, so that neither waits
+        said = list(pool.map(lambda p: p.communicate(), processes))
     require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
     same(job.outcome(), expected)
     return {"pieces": job.n, "runs": job.made(said)}
@@ -556,6 +553,7 @@ def main():
     try:
         run(options)
     finally:
+        Forked.close()
         Job.stop()
 
 
