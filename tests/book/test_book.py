@@ -13,6 +13,7 @@ import zipfile
 from base64 import b64decode
 from collections import Counter
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
@@ -540,6 +541,11 @@ def test_student_edition_renders_without_a_warning_and_has_no_solution(book, cap
 def test_the_site_is_light_and_so_is_each_page(book):
     files = [f for f in book.html.rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 25e6
+
+    @cache
+    def sent(file):  # as servers send it: MathJax alone is as large on the disk
+        return len(gzip.compress(file.read_bytes()))
+
     for name, soup in book.soup.items():
         if name.startswith("_static/"):  # a template of the theme
             continue
@@ -547,10 +553,7 @@ def test_the_site_is_light_and_so_is_each_page(book):
         tags = soup.select("script[src], link[rel=stylesheet]")
         links = (tag.get("src") or tag.get("href") for tag in tags)
         loaded = {(page.parent / urlsplit(link).path).resolve() for link in links}
-        # As servers send them: MathJax alone is as large on the disk.
-        sizes = {
-            f: len(gzip.compress(f.read_bytes())) for f in {page.resolve(), *loaded}
-        }
+        sizes = {f: sent(f) for f in {page.resolve(), *loaded}}
         assert sum(sizes.values()) < 1.5e6, (name, sizes)
 
 
