@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 
 import pytest
 import torch
+from smoke_book import book, browser, publish_smoke  # noqa: F401  (fixtures)
 from torch import nn
 
 import mnemonic as mn

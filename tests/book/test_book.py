@@ -331,7 +331,7 @@ def test_outputs_keep_the_colours_of_a_dark_page():
         assert "color: var(--pst-color-text-base) !important" in ours[selector]
 
 
-# The whole book, run in the smoke profile and rendered: see conftest.py.
+# The whole book, run in the smoke profile and rendered: see smoke_book.py.
 
 
 def body(book, page):

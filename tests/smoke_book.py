@@ -20,7 +20,7 @@ from bs4 import BeautifulSoup
 from mnemonic.press import editions, executed, publish
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
