@@ -41,9 +41,11 @@ GRID = """
 import os, signal, sys
 import lightning.fabric, torch  # training imports it late, and the work is killed
 import mnemonic as mn
+from mnemonic.lab.keys import code_digest, numerical
 from mnemonic.storage import digest
 
 mn.run_grid, mn.trained  # imported when they are named
+code_digest(numerical())  # it keeps what it has parsed
 
 def cell(seed, log):
     torch.manual_seed(0)
@@ -164,6 +166,7 @@ class Forked:
     def close(cls):
         while cls.idle:
             parent = cls.idle.pop()
+            parent.kill()
             parent.communicate()
 
 
