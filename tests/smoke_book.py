@@ -37,6 +37,8 @@ def run_with_exercises(notebook, aside, root, profile):
     assert [c.id for c in own] == [c.id for c in code[: len(own)]], (
         "exercises come last"
     )
+    for cell in plain.cells:
+        cell.metadata.setdefault("tags", [])  # as papermill does
     for cell in own:
         cell.outputs = ran[cell.id].outputs
         cell.execution_count = ran[cell.id].execution_count
