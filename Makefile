@@ -13,6 +13,8 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 INSTALL := $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && \
   $(PIP) --no-deps --no-build-isolation -e .,$(PIP) -e '.[book,test]')
 
+# make test SOAK=1 also runs the tests that are left to the night: see pyproject.toml.
+
 # Waiting threads sleep: on a busy machine, spinning ones slow each other down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -33,7 +35,7 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n 2 --dist worksteal $(if $(SOAK),--soak)
 
 full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): wants a GPU, or hours
 	$(BIN)/python -m mnemonic.press.publish --profile full

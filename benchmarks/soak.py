@@ -39,9 +39,13 @@ ROOT = Path(__file__).parents[1]
 # It imports once, then forks for each start: what is killed is the work.
 GRID = """
 import os, signal, sys
-import torch
+import lightning.fabric, torch  # training imports it late, and the work is killed
 import mnemonic as mn
+from mnemonic.lab.keys import code_digest, numerical
 from mnemonic.storage import digest
+
+mn.run_grid, mn.trained  # imported when they are named
+code_digest(numerical())  # it keeps what it has parsed
 
 def cell(seed, log):
     torch.manual_seed(0)
@@ -162,6 +166,7 @@ class Forked:
     def close(cls):
         while cls.idle:
             parent = cls.idle.pop()
+            parent.kill()
             parent.communicate()
 
 
@@ -263,11 +268,7 @@ def undisturbed(job):
 
 def interrupted(kind, folder, kills, seed=0):
     """Kill a job so many times, at random moments, and compare the end results."""
-    with contextlib.closing(Forked):
-        return _interrupted(kind, folder, kills, random.Random(seed))
-
-
-def _interrupted(kind, folder, kills, rng):
+    rng = random.Random(seed)
     hows = [(signal.SIGKILL, signal.SIGINT)[i % 2] for i in range(kills)]
     rng.shuffle(hows)
     expected, seconds = undisturbed(kind(folder / "undisturbed"))
@@ -305,12 +306,11 @@ def _interrupted(kind, folder, kills, rng):
 
 def two_at_once(kind, folder):
     """Start a job twice in one folder: both end right, and the work is done once."""
-    with contextlib.closing(Forked):
-        expected, _ = undisturbed(kind(folder / "alone"))
-        job = kind(folder / "both")
-        processes = [job.start() for _ in range(2)]
-        with ThreadPoolExecutor() as pool:  # both are read, so that neither waits
-            said = list(pool.map(lambda p: p.communicate(), processes))
+    expected, _ = undisturbed(kind(folder / "alone"))
+    job = kind(folder / "both")
+    processes = [job.start() for _ in range(2)]
+    with ThreadPoolExecutor() as pool:  # both are read, so that neither waits
+        said = list(pool.map(lambda p: p.communicate(), processes))
     require(all(p.returncode == 0 for p in processes), f"one failed: {said}")
     same(job.outcome(), expected)
     return {"pieces": job.n, "runs": job.made(said)}
@@ -425,18 +425,18 @@ def operations():
     return found
 
 
-def tested(path, folder, **env):
-    """Outcomes of the tests of a file, as they noted them."""
+def tested(folder, *words, **env):
+    """Outcomes of the tests that pytest runs for the words, as they noted them."""
     report = folder / "report.xml"
-    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
-    call += ["-o", "junit_family=xunit1", f"--junitxml={report}"]
+    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--soak"]
+    call += [*words, "-o", "junit_family=xunit1", f"--junitxml={report}"]
     done = subprocess.run(call, cwd=ROOT, env={**os.environ, **env})
-    require(done.returncode == 0, f"{path.name} failed")
+    require(done.returncode == 0, f"tests failed: {' '.join(words)}")
     return list(ElementTree.parse(report).iter("testcase"))
 
 
 def damage(options, folder):
-    cases = tested(ROOT / "tests" / "test_damage.py", folder)
+    cases = tested(folder, "tests/test_damage.py")
     outcomes, places, kinds = Counter(), set(), set()
     for case in cases:
         for note in case.iter("property"):
@@ -449,9 +449,14 @@ def damage(options, folder):
     return {"places": len(places), "kinds": len(kinds), **outcomes, "tests": len(cases)}
 
 
+def left_out(options, folder):
+    """What the tests of every day leave out: formats, signals, kinds of damage."""
+    return {"tests": len(tested(folder, "tests", "-m", "soak"))}
+
+
 def bad_input(options, folder):
     n = str(options.examples)
-    cases = tested(ROOT / "tests" / "test_bad_input.py", folder, MNEMONIC_EXAMPLES=n)
+    cases = tested(folder, "tests/test_bad_input.py", MNEMONIC_EXAMPLES=n)
     notes = [{p.get("name"): p.get("value") for p in c.iter("property")} for c in cases]
     notes = [n for n in notes if n]  # one test is that no function is left out
     found = {name: sum(int(n[name]) for n in notes) for name in ("tried", "refused")}
@@ -535,6 +540,7 @@ PARTS = {
     "clean": clean,
     "damage": damage,
     "input": bad_input,
+    "left out": left_out,
     "long": long_run,
 }
 
@@ -550,6 +556,7 @@ def main():
     try:
         run(options)
     finally:
+        Forked.close()
         Job.stop()
 
 

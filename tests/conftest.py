@@ -14,16 +14,26 @@ matplotlib.use("Agg")
 
 import pytest
 import torch
+from smoke_book import book, browser, publish_smoke  # noqa: F401  (fixtures)
 from torch import nn
 
 import mnemonic as mn
 from mnemonic.data import originals
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="run what is marked soak, too")
+
+
+def pytest_collection_modifyitems(config, items):
     """What takes longest goes first, so that no worker is left alone with it."""
-    longest = ("test_book.py", "test_solutions.py")
+    longest = ("test_solutions.py", "test_book.py", "test_browser.py")
     items.sort(key=lambda item: item.path.name not in longest)
+    for item in items:
+        mark = item.get_closest_marker("soak")
+        if mark and not config.getoption("soak"):
+            why = f"{mark.kwargs['why']}; make soak and the nightly job run all"
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(autouse=True)
@@ -103,25 +113,34 @@ def learned(_learned):
 
 
 @pytest.fixture(scope="session")
-def smoke_cache(tmp_path_factory):
-    """Where the book in smoke keeps its networks: once for all workers of this run."""
+def shared(tmp_path_factory):
+    """A folder that all workers of this run share."""
     base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def playground(tmp_path_factory):
+def smoke_cache(shared):
+    """Where networks of the smoke profile are kept: trained once in this run."""
+    return shared / "cache"
+
+
+@pytest.fixture
+def smoke_networks(_own_cache, smoke_cache, monkeypatch):
+    """For tests that only need trained networks, and look at no other file."""
+    monkeypatch.setenv("MNEMONIC_CACHE", str(smoke_cache))
+
+
+@pytest.fixture(scope="session")
+def playground(smoke_cache):
     """The playground's network in the smoke profile, and the file that carries it."""
     path = Path(__file__).parents[1] / "book" / "_extensions" / "playground.py"
     spec = importlib.util.spec_from_file_location("playground", path)
     extension = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extension)
-    folder = tmp_path_factory.mktemp("playground")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNEMONIC_CACHE", str(folder / "cache"))
+        patch.setenv("MNEMONIC_CACHE", str(smoke_cache))
         patch.delenv("MNEMONIC_DATA", raising=False)
         model, data, codes = extension.network("smoke")
         script = extension.script("smoke")
-    return SimpleNamespace(
-        model=model, data=data, codes=codes, script=script, cache=folder / "cache"
-    )
+    return SimpleNamespace(model=model, data=data, codes=codes, script=script)

@@ -304,7 +304,16 @@ def attempt(place):
             return None, said, error
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *LINKS])
+EVERY_DAY = {"cut in half", "bit flipped in the middle", "another of its kind"}
+EVERY_DAY |= {"a folder"}
+at_night = pytest.mark.soak(why="four kinds of damage are done here")
+kinds = [
+    kind if kind in EVERY_DAY else pytest.param(kind, marks=at_night)
+    for kind in (*KINDS, *LINKS)
+]
+
+
+@pytest.mark.parametrize("kind", kinds)
 @pytest.mark.parametrize("name", PLACES)
 def test_damage_is_noticed(
     name, kind, tmp_path, data, codes, monkeypatch, record_property

@@ -79,7 +79,8 @@ def test_licences_are_there():
 
 
 def test_workflows_fit_their_schema():
-    assert [p.name for p in WORKFLOWS] == ["book.yml", "ci.yml", "links.yml"]
+    names = ["book.yml", "ci.yml", "links.yml", "nightly.yml"]
+    assert [p.name for p in WORKFLOWS] == names
     schema = ("--builtin-schema", "vendor.github-workflows")
     done = call(installed("check-jsonschema"), *schema, *WORKFLOWS)
     assert done.returncode == 0, done.stdout
@@ -151,6 +152,7 @@ def test_every_target_has_its_help():
         "book/teaching.md",
         ".ci/run",
         ".github/workflows/book.yml",
+        ".github/workflows/nightly.yml",
     ],
 )
 def test_commands_named_in_the_text_exist(name):
@@ -221,6 +223,14 @@ def test_published_book_is_set_up_from_the_lock(fresh):
     assert "--no-deps --no-build-isolation -e ." in package
     assert "[book" not in log
     assert "make full LOCKED=1" in read(".github/workflows/book.yml")
+
+
+def test_what_is_left_out_by_day_is_run_at_night():
+    for soak in ("", "1"):
+        done = call("make", "-n", "-o", ".venv/.ready", "test", f"SOAK={soak}")
+        assert done.returncode == 0, done.stderr
+        assert ("--soak" in done.stdout) == bool(soak)
+    assert "make test SOAK=1" in read(".github/workflows/nightly.yml")
 
 
 def test_lock_has_each_dependency_within_its_bounds_and_with_its_hash(project):

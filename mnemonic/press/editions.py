@@ -138,7 +138,7 @@ def render(root: Path, folder: Path, profile: str) -> bool:
     return True
 
 
-def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
+def run_checked(notebook: Path, root: Path, profile: str) -> NotebookNode:
     """Run a chapter with each exercise as the student finds it, then its solution.
 
     Args:
@@ -147,8 +147,7 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
         profile: Name of the profile.
 
     Returns:
-        What went wrong, a line each: a cell before an exercise that fails, an exercise
-        that does not wait for the student, a solution that does not pass its check.
+        The checked edition, with its outputs; ``faults_of`` says what went wrong.
     """
     from nbclient import NotebookClient
 
@@ -164,8 +163,21 @@ def run_checked(notebook: Path, root: Path, profile: str) -> list[str]:
         extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         resources={"metadata": {"path": str(root)}},
     ).execute()
+    return whole
+
+
+def faults_of(checked: NotebookNode) -> list[str]:
+    """Say what went wrong in a chapter that was run with its exercises.
+
+    Args:
+        checked: As ``run_checked`` gave it.
+
+    Returns:
+        A line each: a cell before an exercise that fails, an exercise that does not
+        wait for the student, a solution that does not pass its check.
+    """
     faults = []
-    for cell in whole.cells:
+    for cell in checked.cells:
         outputs, tags = cell.get("outputs", []), cell.metadata.get("tags", [])
         errors = [o for o in outputs if o.output_type == "error"]
         said = "".join(o.text for o in outputs if o.output_type == "stream")
@@ -219,7 +231,7 @@ def _check(root: Path, profile: str, only: list[str]) -> int:
         return 2
     failed = False
     for notebook in notebooks:
-        faults = run_checked(notebook, root, profile)
+        faults = faults_of(run_checked(notebook, root, profile))
         failed |= bool(faults)
         said = faults or ["all exercises can be reached, all solutions pass"]
         print(f"{notebook.name}:", *said, sep="\n  ", flush=True)

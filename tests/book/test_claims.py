@@ -7,6 +7,7 @@ row of the ledger is named.
 """
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,17 +20,14 @@ C = 3
 
 
 class Trained:
-    """Networks by share of codes and seed, each trained once for this file."""
+    """Networks by share of codes and seed."""
 
     def __init__(self):
         self.profile = mn.Profile.named("smoke")
         self.data = self.profile.load()
-        self.kept = {}
 
     def __call__(self, t_mix, seed):
-        if (t_mix, seed) not in self.kept:
-            self.kept[t_mix, seed] = self.profile.trained(self.data, seed, t_mix=t_mix)
-        return self.kept[t_mix, seed]
+        return self.profile.trained(self.data, seed, t_mix=t_mix)
 
     def accuracy(self, t_mix):
         return mean(
@@ -62,10 +60,13 @@ def mean(values):
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNEMONIC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield Trained()
+def loaded():
+    return Trained()
+
+
+@pytest.fixture
+def networks(loaded, smoke_networks):
+    return loaded
 
 
 def test_fig_2_few_codes_cost_little_and_many_cost_more(networks):
@@ -86,37 +87,17 @@ def test_table_5_more_codes_leave_less_accuracy_after_forgetting(networks):
     assert min(error, error_too) > 90
 
 
-def test_fig_3_the_mnemonic_code_is_the_fastest_of_those_that_pass():
-    # Of the recorded runs, as times of one machine can be compared with each other.
-    frame, _ = mn.results.recorded("methods-mnist")
-    runs = comparison.tidy(frame).query("method not in ['original', 'row-zeroing']")
-    runs = runs.query("method != 'random-noise'")
-    for _, of in runs.groupby("seed"):
-        of = of.set_index("method")
-        others = of.drop(["mnemonic", "mnemonic-data"])  # not the method itself
-        fine = others[(others["E_F"] >= 95) & (others["change"] >= -5)]
-        assert of.loc["mnemonic", "E_F"] >= 95
-        assert of.loc["mnemonic", "change"] >= -5
-        assert fine["seconds"].min() > 10 * of.loc["mnemonic", "seconds"]
-
-
-def test_tables_2_and_3_lwsf_comes_last_of_the_methods_compared():
-    frame, _ = mn.results.recorded("methods-mnist")
-    mean = comparison.tidy(frame).groupby("method")[["A_R", "E_F"]].mean()
-    compared = mean.loc[["mnemonic", "fastmu", "lwsf", "sfdn", "ssd"]]
-    assert compared["A_R"].idxmin() == "lwsf"
-    assert mean.loc["mnemonic", "A_R"] > 95
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_table_7_every_class_can_be_forgotten(networks, seed):
     model, codes = networks(0.1, seed)
+    errors = []
     for c in range(networks.data.n_classes):
         before = mn.evaluate(model, networks.data, [c])
         forgot = mn.forget(model, codes, [c]).model
         after = mn.evaluate(forgot, networks.data, [c])
-        assert after.forgetting_error > 75, c  # 99 in chapter 5, after more training
-        assert after.remaining_accuracy > before.remaining_accuracy - 3, c
+        assert after.remaining_accuracy >= before.remaining_accuracy - 1, c
+        errors.append(after.forgetting_error)
+    assert mean(errors) >= 99
 
 
 def test_figs_6_to_9_too_weak_does_nothing_and_too_strong_destroys(networks):
@@ -172,13 +153,15 @@ def test_table_6_the_forget_loss_has_the_larger_gradient(networks):
 
 
 def test_table_1_one_backward_pass_a_class_and_fewer_than_others(networks):
-    seed = SEEDS[0]  # the counts depend on nothing that is drawn
+    # The counts depend on nothing that is drawn, and grow with the images.
+    few = replace(networks.profile, per_class=20, recipe=mn.Recipe(epochs=1))
+    seed, data = SEEDS[0], few.load()
     passes = {}
     for name in ("mnemonic", "ssd", "sfdn", "finetune", "retrain"):
         method = mn.METHODS[name]
-        access = comparison.access_for(networks.profile, method, seed)
+        access = comparison.access_for(few, method, seed)
         result = method(networks(0.1, seed)[0], access, seed=seed)
         passes[name] = result.counts.backward_passes
-    assert passes["mnemonic"] == networks.data.n_classes
-    images = len(networks.data.train.labels)
+    assert passes["mnemonic"] == data.n_classes
+    images = len(data.train)
     assert all(passes[name] > images / 2 for name in passes if name != "mnemonic")

@@ -8,6 +8,7 @@ import mnemonic as mn
 from mnemonic.lab import every_class, records, scaling
 
 
+@pytest.mark.usefixtures("smoke_networks")
 def test_every_class_is_forgotten_by_two_choices():
     rows = every_class.every_class(0, "smoke", "mnist-5k")
     assert [(r["forget_class"], r["choice"]) for r in rows] == [
@@ -26,9 +27,9 @@ def test_every_class_is_forgotten_by_two_choices():
 def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
     asked, strengths = [], []
 
-    def trained(model, data, *, recipe, codes, t_mix, seed, progress):
+    def trained(model, data, *, recipe, codes, t_mix, seed, progress, with_history):
         asked.append((type(model).__name__, recipe.epochs, recipe.schedule, t_mix))
-        return model
+        return model, None
 
     def forget(model, codes, classes, strength):
         strengths.append(strength)
@@ -48,7 +49,7 @@ def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
 @pytest.mark.parametrize("names", [[], ["mnist"], ["mnist-complete", "nonsense"]])
 def test_unknown_runs_are_refused_with_the_known_ones(names, capsys):
     assert records.main(names) == 2
-    assert "there are mnist-complete, fashion-mnist-short" in capsys.readouterr().err
+    assert f"there are {', '.join(records.RECORDS)}" in capsys.readouterr().err
 
 
 def test_a_run_is_recorded_under_its_name(monkeypatch, tmp_path):

@@ -95,7 +95,7 @@ def test_running_a_chapter_finds_what_does_not_work(tmp_path):
     notebook = {"cells": [cell, markdown], "metadata": {}, "nbformat": 4}
     path = tmp_path / "01_a.ipynb"
     path.write_text(json.dumps({**notebook, "nbformat_minor": 5}))
-    faults = editions.run_checked(path, tmp_path, "smoke")
+    faults = editions.faults_of(editions.run_checked(path, tmp_path, "smoke"))
     assert [f.split()[0] for f in faults] == [
         "open-exercise", "wrong-solution", "fails-solution"
     ]  # fmt: skip
