@@ -381,5 +381,5 @@ def test_no_minutes_are_typed_into_a_page(path):
         cells = json.loads(text)["cells"]
         text = "\n".join("".join(c["source"]) for c in cells if "outputs" not in c)
         assert "{cost}`" in text  # the time of the run whose outputs the page shows
-    aims = {"10", "ten"}  # "10 minutes to pandas", and an aim that was missed
-    assert [t for t in times_in(text) if t not in aims] == []
+    # "10 minutes to pandas", an aim that was missed, a limit of the tests
+    assert {*times_in(text)} <= {"10", "ten", "half an"}

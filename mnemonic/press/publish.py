@@ -158,8 +158,8 @@ def render(
             shutil.rmtree(aside, ignore_errors=True)
         kept.unlink(missing_ok=True)
         command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
-        command += ["--path-output", aside]
         command += [] if only else ["-W", "-n", "--keep-going"]
+        command += ["--path-output", aside]
         command += write_config(root, aside / "config", changes)
         known = builder in SPHINX_ITSELF_KNOWS
         custom = [] if known else ["custom", "--custom-builder"]

@@ -622,11 +622,58 @@ def test_pages_are_rendered_when_something_changed(root, ran, jupyter_book, caps
     assert publish_in(root, "--builder", "singlehtml") == 0
     assert publish_in(root, "--builder", "singlehtml") == 0
     assert len(calls()) == 7
-    assert names(root / "_build") == ["executed", "html", "singlehtml"]
+    renders = ["render-html", "render-singlehtml"]  # what the next render goes on from
+    assert names(root / "_build") == ["executed", "html", *renders, "singlehtml"]
     assert publish_in(root, "--profile", "quick") == 0  # takes the place of smoke
     assert '"profile": "quick"' in (html / "index.html").read_text()
     assert publish_in(root) == 0
     assert '"profile": "smoke"' in (html / "index.html").read_text()
+
+
+def test_only_sentences_are_rendered_on_top_of_the_last_render(root, ran, jupyter_book):
+    jupyter_book()
+    one, kept = root / "notebooks" / "01_one.ipynb", root / "_build" / "render-html"
+    write_notebook(one, "x = 1")
+    assert publish_in(root) == 0
+
+    def goes_on():
+        (kept / "trace").touch()
+        assert publish_in(root) == 0
+        return (kept / "trace").exists()
+
+    edited(one, "Text.", "Other words.")
+    assert goes_on()
+    (root / "book" / "intro.md").write_text("# Intro\n\nWords.\n")
+    assert not goes_on()  # a line more
+    (root / "book" / "intro.md").write_text("# Intro\n\nOther words.\n")
+    assert goes_on()
+    (root / "book" / "intro.md").write_text("# Another heading\n\nOther words.\n")
+    assert not goes_on()  # other pages may show it
+    edited(one, "x = 1", "x = 2")
+    assert not goes_on()
+    (root / "mnemonic" / "a.py").write_text('"Words."\nx = 1\n')
+    assert not goes_on()
+    jupyter_book(status=1)
+    edited(one, "Other words.", "More words.")
+    assert publish_in(root) == 1
+    jupyter_book()
+    assert not goes_on()  # nobody knows where a render broke off
+
+
+def test_one_chapter_is_rendered_by_itself(root, ran, jupyter_book, capsys):
+    calls = jupyter_book()
+    sphinx = "sphinx: {extra_extensions: [], local_extensions: {}}"
+    (root / "_config.yml").write_text(f"title: A book\n{sphinx}\n")
+    assert publish_in(root, "--only", "02") == 0
+    assert ran == ["02_two.ipynb"]
+    page = root / "_build" / "chapter" / "index.html"
+    assert f"the book: {page}" in capsys.readouterr().out
+    assert page.exists()
+    (call,) = calls()
+    assert "-W" not in call.split()  # its links lead to chapters that are not there
+    toc = (root / "_build" / "render-chapter" / "config" / "_toc.yml").read_text()
+    assert "root: notebooks/02_two\n" in toc
+    assert not (root / "_build" / "html").exists()
 
 
 def test_pages_of_a_render_that_failed_are_not_shown(root, ran, jupyter_book, capsys):
@@ -689,7 +736,7 @@ def test_two_renders_at_once(root, ran, jupyter_book, capsys):
     assert done == [True, True]
     assert len(calls()) == 1
     assert "nothing changed" in capsys.readouterr().out
-    assert names(build) == ["executed", "html"]
+    assert names(build) == ["executed", "html", "render-html"]
 
 
 def test_warning_of_sphinx_is_fatal_and_the_old_page_stays(root, ran, capsys):
