@@ -32,10 +32,13 @@ from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import check_loss, check_outputs, check_trainable, seeded
+from mnemonic.resuming import State, go_on_from, state_of
 from mnemonic.storage import generator_for
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+KEPT_EVERY = 60  # seconds, at the end of an epoch
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Recipe:
         learning_rate: Of SGD, at the start.
         momentum: Of SGD.
         weight_decay: Of SGD, on all parameters.
-        schedule: ``"constant"``, or ``"cosine"`` down to 0 over all steps.
+        schedule: ``"constant"``; ``"cosine"`` down to 0 over all steps; ``"one-cycle"``
+            from 0 up to ``learning_rate`` in a quarter of the steps, and down to 0.
+        nesterov: Whether momentum looks ahead.
+        precision: ``"32"``, or ``"bf16"``: products in bfloat16, weights in float32.
 
     A ``ValueError`` says which value is out of its range.
     """
@@ -58,17 +64,26 @@ class Recipe:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    nesterov: bool = False
+    precision: Literal["32", "bf16"] = "32"
 
     def __post_init__(self):
         for name in ("epochs", "batch_size"):
             self._check(name, lambda n: n >= 1, "an integer of 1 or more", whole=True)
         for name in ("learning_rate", "momentum", "weight_decay"):
             self._check(name, lambda v: 0 <= v < math.inf, "a number of 0 or more")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(
-                f"unknown schedule {self.schedule!r}; choose 'constant' or 'cosine'"
-            )
+        for name, known in (
+            ("schedule", ("constant", "cosine", "one-cycle")),
+            ("nesterov", (False, True)),
+            ("precision", ("32", "bf16")),
+        ):
+            if getattr(self, name) not in known:
+                choices = ", ".join(map(repr, known))
+                said = (
+                    f"unknown {name} {getattr(self, name)!r}; choose one of {choices}"
+                )
+                raise ValueError(said)
 
     def _check(self, name: str, *allowed: object, whole: bool = False) -> None:
         value = checked_number(name, getattr(self, name), *allowed, whole=whole)
@@ -78,6 +93,8 @@ class Recipe:
         """The learning rate when a share ``done`` in [0, 1] of all steps is done."""
         if self.schedule == "constant":
             return self.learning_rate
+        if self.schedule == "one-cycle":
+            return self.learning_rate * min(4 * done, (1 - done) * 4 / 3)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -113,6 +130,8 @@ def train(
     seed: int = 0,
     fabric: Fabric | None = None,
     progress: bool = True,
+    resume: State | None = None,
+    keep: Callable[[State], None] | None = None,
 ) -> History:
     """Train a network in place (Algorithm 1).
 
@@ -133,6 +152,9 @@ def train(
             of every batch, and the steps are those of one process (dropout, and
             BatchNorm's statistics of a batch, are each process's own).
         progress: Show a bar.
+        resume: State of this very training after some epoch, to go on from; the bits
+            that come out are those of an undisturbed one.
+        keep: Called with the state at the end of an epoch, once a minute at most.
 
     Returns:
         Loss per epoch and the time it took.
@@ -145,10 +167,13 @@ def train(
     if fabric is None:
         from lightning.fabric import Fabric  # here, since it takes seconds to import
 
-        fabric = Fabric(accelerator="auto", devices=1)
+        precision = {"32": "32-true", "bf16": "bf16-mixed"}[recipe.precision]
+        fabric = Fabric(accelerator="auto", devices=1, precision=precision)
     device = fabric.device
     probe = torch.zeros(2, *data.input_shape, device=device)
     check_outputs(model.to(device), probe, data.n_classes)
+    if any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
+        model.to(memory_format=torch.channels_last)  # as convolutions like it
     data = data.to(device)
     codes = codes.to(device) if codes is not None else None
     optimizer = torch.optim.SGD(
@@ -156,6 +181,7 @@ def train(
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
         # One kernel a step: a third less time for the MLP on a CPU. It fails where a
         # weight has its first gradient later than others, as another loss may have it.
         fused=loss is summed_cross_entropy,
@@ -164,11 +190,18 @@ def train(
     generator = generator_for("training", seed, device)
     how = {"batch_size": recipe.batch_size, "device": device, "generator": generator}
     steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
-    started, losses, step = time.perf_counter(), [], 0
+    started, losses, kept_at = time.perf_counter(), [], time.perf_counter()
     wrapped.train()
     with seeded(seed):  # dropout and the like draw from the global generator
+        if resume is not None:
+            losses, before = go_on_from(resume, model, optimizer, generator)
+            started -= before
+        step = len(losses) * (steps // recipe.epochs)
         shown = progress and fabric.is_global_zero
-        epochs = tqdm(range(recipe.epochs), desc="training", disable=not shown)
+        epochs = range(len(losses), recipe.epochs)
+        epochs = tqdm(
+            epochs, "training", recipe.epochs, initial=len(losses), disable=not shown
+        )
         for epoch in epochs:
             total = torch.zeros((), device=device)
             for inputs, labels in data.batches(data.train, augment=True, **how):
@@ -196,6 +229,10 @@ def train(
                     f"the loss is {losses[-1]} after epoch {len(losses)}: training "
                     f"diverged; try a learning rate below {recipe.learning_rate}"
                 )
+            now = time.perf_counter()
+            if keep is not None and now - kept_at >= KEPT_EVERY:
+                keep(state_of(model, optimizer, generator, losses, now - started))
+                kept_at = now
     model.eval()
     return History(tuple(losses), time.perf_counter() - started)
 

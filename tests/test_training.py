@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
+from mnemonic import training
 from mnemonic.lab import checkpoints
 from mnemonic.lab.keys import reached
 from mnemonic.networks import seeded
@@ -389,3 +391,92 @@ def test_another_forward_or_other_frozen_layers_are_another_training(data):
     assert torch.equal(done()[0], plain)
     assert not torch.equal(done(torch.sigmoid)[0], plain)
     assert torch.equal(done(frozen=True)[0], fresh)
+
+
+def test_one_cycle_goes_up_and_down():
+    recipe = mn.Recipe(learning_rate=0.8, schedule="one-cycle")
+    rates = [recipe.rate_at(done) for done in (0, 0.125, 0.25, 0.625, 1)]
+    assert rates == pytest.approx([0, 0.4, 0.8, 0.4, 0])
+
+
+def with_all_kinds_of_state(data):
+    """Convolution and dropout, BatchNorm's averages, and weights with momentum."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(4 * 4 * 4, data.n_classes),
+    )
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(
+    data, codes, monkeypatch, after, momentum
+):
+    monkeypatch.setattr(training, "KEPT_EVERY", 0)
+    recipe = mn.Recipe(5, 16, momentum=momentum, schedule="one-cycle")
+    how = {"codes": codes, "t_mix": 0.3, "recipe": recipe, "progress": False}
+    undisturbed = with_all_kinds_of_state(data)
+    history = mn.train(undisturbed, data, **how)
+    states = []
+
+    def keep(state):
+        states.append(state)
+        if len(states) == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        mn.train(with_all_kinds_of_state(data), data, keep=keep, **how)
+    again = with_all_kinds_of_state(data)
+    kept = mn.train(again, data, resume=states[-1], **how)
+    for one, two in zip(
+        undisturbed.state_dict().values(), again.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, two)
+    assert kept.losses == history.losses
+
+
+def test_a_checkpoint_goes_on_at_the_last_epoch(data, monkeypatch):
+    monkeypatch.setattr(training, "KEPT_EVERY", 0)
+    recipe = mn.Recipe(epochs=4, batch_size=16)
+    undisturbed = mn.build_model("mlp", data, seed=0)
+    mn.train(undisturbed, data, recipe=recipe, progress=False)
+    epochs, plain = [], training.summed_cross_entropy
+
+    def killing(model, inputs, labels, epoch):
+        epochs.append(epoch)
+        if epoch == 2 and len(set(epochs)) == 3 and len(epochs) < 100:
+            raise Killed
+        return plain(model, inputs, labels, epoch)
+
+    monkeypatch.setattr(checkpoints, "train", partial(mn.train, loss=killing))
+    with pytest.raises(Killed):
+        mn.trained(mn.build_model("mlp", data, seed=0), data, recipe=recipe)
+    folder = cache_folder() / "checkpoints"
+    assert [p.suffix for p in folder.iterdir() if p.suffix != ".lock"] == [".epoch"]
+    begun = []
+
+    def watched(model, inputs, labels, epoch):
+        begun.append(epoch)
+        return plain(model, inputs, labels, epoch)
+
+    monkeypatch.setattr(checkpoints, "train", partial(mn.train, loss=watched))
+    again = mn.trained(mn.build_model("mlp", data, seed=0), data, recipe=recipe)
+    assert set(begun) == {2, 3}
+    assert torch.allclose(weights(again), weights(undisturbed), atol=1e-6)
+    assert not list(folder.glob("*.epoch"))
+
+
+def test_bfloat16_learns_and_keeps_its_weights_in_float32(data):
+    recipe = mn.Recipe(epochs=30, batch_size=16, learning_rate=0.05, precision="bf16")
+    model = with_all_kinds_of_state(data)
+    mn.train(model, data, recipe=recipe, progress=False)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert mn.evaluate(model, data, [0]).accuracy > 80

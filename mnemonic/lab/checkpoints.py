@@ -14,6 +14,7 @@ Example:
 
 import json
 from dataclasses import astuple
+from functools import partial
 from numbers import Number
 from pathlib import Path
 
@@ -72,12 +73,17 @@ def trained(
     shown = [data.train, data.mean, data.std, data.augmentation]
     key = digest(network, shown, how | {"codes": drawn}, device, versions)
 
+    folder = cache_folder() / "checkpoints"
+    store = Store(folder, ".safetensors", _read, _write)
+    epochs = Store(folder, ".epoch", _read, _write)  # of a training of minutes or more
+
     def make() -> tuple[dict[str, Tensor], str]:
-        history = train(model, data, progress=progress, **how)
+        lasting = {"resume": epochs.find(key), "keep": partial(epochs.keep, key)}
+        history = train(model, data, progress=progress, **lasting, **how)
         return dict(model.state_dict()), json.dumps(astuple(history))
 
-    store = Store(cache_folder() / "checkpoints", ".safetensors", _read, _write)
     weights, kept = store.fetch(key, make)
+    (folder / f"{key}.epoch").unlink(missing_ok=True)
     model.load_state_dict(weights)
     model.to(device).eval()
     losses, seconds = json.loads(kept)
