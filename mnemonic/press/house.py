@@ -19,8 +19,8 @@ from mnemonic.lab.keys import PACKAGE, module_of, modules, named_in
 WINGS = {
     "ground": ["checks", "storage"],
     "method": [
-        "data", "codes", "models", "networks", "resuming", "training", "fisher", "forgetting",
-        "evaluation",
+        "data", "codes", "models", "networks", "resuming", "training", "fisher",
+        "forgetting", "evaluation",
     ],
     "evidence": ["baselines", "audits"],
     "laboratory": ["lab"],
