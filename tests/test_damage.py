@@ -487,7 +487,7 @@ def test_damaged_config_stops_the_render(name, content, tmp_path, capsys):
     (tmp_path / "book" / "intro.md").write_text("# Intro")
     build = tmp_path / "_build"
     (build / "executed" / "smoke").mkdir(parents=True)
-    (build / "executed" / "smoke" / "a.ipynb").write_text("{}")
+    (build / "executed" / "smoke" / "a.ipynb").write_text('{"cells": []}')
     assert not publish.render(tmp_path, build, "smoke")
     said = capsys.readouterr().err
     assert "the render failed" in said

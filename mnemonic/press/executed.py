@@ -38,8 +38,8 @@ def key_of(notebook: Path, root: Path, profile: str) -> str:
     files, records = {*numerical(package)}, files_in(root / "book" / "results")
     try:
         cells = json.loads(notebook.read_text())["cells"]
-        code = [(c["id"], "".join(c["source"])) for c in cells if "outputs" in c]
-        files |= _named_by([source for _, source in code], package)
+        code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+        files |= _named_by(code, package)
         files |= {*records} if "recorded(" in str(code) else set()
     except (ValueError, LookupError, TypeError, SyntaxError):  # it may name anything
         code, files = notebook.read_text(), {*files, *files_in(package), *records}
@@ -95,15 +95,15 @@ def run(notebook: Path, root: Path, build: Path, profile: str) -> bool:
 
 def _with_text_of(clean: dict, copy: dict) -> dict:
     """The copy with text and tags as the clean notebook, whose code it has, has now."""
-    ran = {c["id"]: c for c in copy["cells"] if c["cell_type"] == "code"}
-    cells = []
+    code = [c for c in copy["cells"] if c["cell_type"] == "code"]
+    injected = [c for c in code if _INJECTED in c["metadata"].get("tags", [])]
+    ran, cells = iter(c for c in code if c not in injected), []
     for cell in clean["cells"]:
         told = {"tags": [], **cell["metadata"]}
-        cells.append({**ran.pop(cell["id"], cell), "metadata": told})
+        outputs = next(ran) if cell["cell_type"] == "code" else {}
+        cells.append({**cell, **outputs, "metadata": told})
         if "parameters" in told["tags"]:
-            cells += [
-                c for c in ran.values() if _INJECTED in c["metadata"].get("tags", [])
-            ]
+            cells += injected
     return {**copy, "cells": cells}
 
 

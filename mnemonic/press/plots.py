@@ -177,23 +177,6 @@ def confusion(
         ax.get_yticklabels()[c].set(color=FORGET, fontweight="bold")
 
 
-def layer_steps(layers: pd.DataFrame, ax: Axes) -> None:
-    """Largest and median step of each layer, on a logarithmic axis.
-
-    Args:
-        layers: ``Forgotten.layers``.
-        ax: Where to draw.
-    """
-    where = np.arange(len(layers))[::-1]
-    ax.hlines(where, layers["median_step"], layers["largest_step"], color="#BBBBBB")
-    ax.plot(layers["median_step"], where, "o", color=NEUTRAL, label="median step")
-    ax.plot(layers["largest_step"], where, "D", color="black", label="largest step")
-    ax.set_yticks(where, layers["layer"])
-    ax.set(xscale="log", xlabel="step of a weight, absolute")
-    ax.set_ylim(-0.6, len(layers) - 0.4)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2)
-
-
 def heat(table: pd.DataFrame, ax: Axes, *, label: str, fmt: str = ".0f") -> None:
     """A table of numbers as a heat map, such as a score over λ1 and λ2.
 

@@ -60,12 +60,6 @@ DRAWN = {
         "x", "y", ax, color=plots.CODES,
     ),
     "confusion": lambda ax: plots.confusion(torch.tensor([[8, 2], [1, 9]]), "ab", ax),
-    "layer_steps": lambda ax: plots.layer_steps(
-        pd.DataFrame(
-            {"layer": ["u", "v"], "median_step": [1e-3, 1e-4], "largest_step": [1, 0.1]}
-        ),
-        ax,
-    ),
     "by_method": lambda ax: plots.by_method(
         METHODS, "E_F", ax, ["b", "a"], color=plots.FORGET
     ),
@@ -307,30 +301,6 @@ def test_confusion_is_in_percent_of_each_row(ax):
     ]
     assert ax.get_ylabel() == "true class"
     assert ax.yaxis_inverted()  # the first class on top
-
-
-def test_steps_of_each_layer_are_at_its_name(ax):
-    layers = pd.DataFrame(
-        {
-            "layer": ["1.weight", "1.bias", "3.weight"],
-            "median_step": [1e-6, 1e-5, 1e-4],
-            "largest_step": [0.1, 0.01, 0.2],
-        }
-    )
-    plots.layer_steps(layers, ax)
-    at = dict(zip(texts(ax.get_yticklabels()), ax.get_yticks(), strict=True))
-    assert max(at, key=at.get) == "1.weight"  # the first layer on top
-    lines = {line.get_label(): line for line in ax.lines}
-    for column, label, colour in (
-        ("median_step", "median step", plots.NEUTRAL),
-        ("largest_step", "largest step", "#000000"),
-    ):
-        wanted = [[s, at[n]] for n, s in zip(layers.layer, layers[column], strict=True)]
-        assert np.allclose(lines[label].get_xydata(), wanted)
-        assert to_hex(lines[label].get_color()) == colour.lower()
-    segments = ax.collections[0].get_segments()
-    assert np.allclose([s[:, 0] for s in segments], layers.iloc[:, 1:])
-    assert ax.get_xscale() == "log"
 
 
 def test_heat_map_keeps_the_order_and_names_the_unit(ax):
