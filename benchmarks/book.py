@@ -11,6 +11,7 @@ in which a build takes its chapters read the record ``build``.
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,9 +28,13 @@ def seconds_of(clone: Path, target: str) -> tuple[float, str]:
     env = {**os.environ, "MNEMONIC_CACHE": str(clone.with_name("cache"))}
     started = time.monotonic()
     done = subprocess.run(
-        ["make", target], cwd=clone, env=env, check=True, stdout=-1, text=True
+        ["make", target], cwd=clone, env=env, stdout=subprocess.PIPE, text=True
     )
-    return time.monotonic() - started, done.stdout
+    seconds = time.monotonic() - started
+    if done.returncode:
+        sys.exit(f"make {target} failed:\n{done.stdout[-20_000:]}")
+    print(f"make {target}: {seconds:.0f} s", flush=True)
+    return seconds, done.stdout
 
 
 def edited(path: Path, old: str, new: str) -> None:
