@@ -62,6 +62,7 @@ def main() -> None:
         )
         found["edited docstring"], said = seconds_of(clone, "book")
         assert "running" not in said
+        subprocess.run(["git", "checkout", "-q", "."], cwd=clone, check=True)
         found["tests"], _ = seconds_of(clone, "test")
     frame = pd.DataFrame({"what": [*found], "seconds": map(float, found.values())})
     print(frame.to_string())
