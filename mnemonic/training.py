@@ -31,7 +31,13 @@ from tqdm import tqdm
 from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import check_loss, check_outputs, check_trainable, seeded
+from mnemonic.networks import (
+    check_loss,
+    check_outputs,
+    check_trainable,
+    frozen_norms,
+    seeded,
+)
 from mnemonic.resuming import State, go_on_from, state_of
 from mnemonic.storage import generator_for
 
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 KEPT_EVERY = 60  # seconds, at the end of an epoch
+CHOICES = {"schedule": ("constant", "cosine", "one-cycle"), "nesterov": (False, True)}
+CHOICES |= {"precision": ("32", "bf16")}
 
 
 @dataclass(frozen=True)
@@ -73,17 +81,10 @@ class Recipe:
             self._check(name, lambda n: n >= 1, "an integer of 1 or more", whole=True)
         for name in ("learning_rate", "momentum", "weight_decay"):
             self._check(name, lambda v: 0 <= v < math.inf, "a number of 0 or more")
-        for name, known in (
-            ("schedule", ("constant", "cosine", "one-cycle")),
-            ("nesterov", (False, True)),
-            ("precision", ("32", "bf16")),
-        ):
-            if getattr(self, name) not in known:
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
                 choices = ", ".join(map(repr, known))
-                said = (
-                    f"unknown {name} {getattr(self, name)!r}; choose one of {choices}"
-                )
-                raise ValueError(said)
+                raise ValueError(f"unknown {name} {value!r}; choose one of {choices}")
 
     def _check(self, name: str, *allowed: object, whole: bool = False) -> None:
         value = checked_number(name, getattr(self, name), *allowed, whole=whole)
@@ -192,6 +193,8 @@ def train(
     steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
     started, losses, kept_at = time.perf_counter(), [], time.perf_counter()
     wrapped.train()
+    for layer in frozen_norms(model):
+        layer.eval()  # it keeps its statistics, too
     with seeded(seed):  # dropout and the like draw from the global generator
         if resume is not None:
             losses, before = go_on_from(resume, model, optimizer, generator)

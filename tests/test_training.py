@@ -480,3 +480,16 @@ def test_bfloat16_learns_and_keeps_its_weights_in_float32(data):
     mn.train(model, data, recipe=recipe, progress=False)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert mn.evaluate(model, data, [0]).accuracy > 80
+
+
+def test_frozen_layers_keep_their_statistics(data):
+    """Whoever trains the last layer alone gets the body that was there."""
+    model = with_all_kinds_of_state(data)
+    model[:2].requires_grad_(False)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    mn.train(model, data, recipe=QUICK, progress=False)
+    moved = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved == {"4.weight", "4.bias"}
+    free = with_all_kinds_of_state(data)
+    mn.train(free, data, recipe=QUICK, progress=False)
+    assert not torch.equal(free[1].running_mean, before["1.running_mean"])
