@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
-from mnemonic import training
 from mnemonic.lab import checkpoints
 from mnemonic.lab.keys import reached
 from mnemonic.networks import seeded
 from mnemonic.storage import cache_folder
+from mnemonic.training import loop as training
 
 QUICK = mn.Recipe(epochs=3, batch_size=16)
 
@@ -312,8 +312,8 @@ def test_a_checkpoint_depends_on_the_code_of_training_and_network(data):
     def files(name):
         return {f.name for f in reached([f"mnemonic.{name}"])}
 
-    assert files("training") > {"storage.py", "networks.py", "arrays.py", "codes.py"}
-    assert "models.py" in files("models.SlimResNet") - files("training")
+    assert files("training.loop") > {"storage.py", "networks.py", "arrays.py", "codes.py"}
+    assert "models.py" in files("models.SlimResNet") - files("training.loop")
 
     def network(power):
         source = f"def forward(self, x): return x**{power}"
