@@ -57,9 +57,7 @@ def main() -> None:
         edited(clone / "notebooks" / "01_data.ipynb", "You will see", "You see")
         found["edited paragraph"], said = seconds_of(clone, "book")
         assert "running" not in said
-        edited(
-            clone / "mnemonic" / "training.py", "Train a network", "Trains a network"
-        )
+        edited(clone / "mnemonic" / "evaluation.py", "Measure A_R", "It measures A_R")
         found["edited docstring"], said = seconds_of(clone, "book")
         assert "running" not in said
         subprocess.run(["git", "checkout", "-q", "."], cwd=clone, check=True)

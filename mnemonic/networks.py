@@ -184,6 +184,15 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def frozen_norms(model: nn.Module) -> list[nn.Module]:
+    """Layers that normalise by statistics, and whose weights are all frozen."""
+    norms = (
+        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)
+    )
+    trained = [(m, [p.requires_grad for p in m.parameters()]) for m in norms]
+    return [m for m, each in trained if each and not any(each)]
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter is; the CPU for one without any."""
     _check_network(model)

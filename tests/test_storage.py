@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnemonic import storage
-from mnemonic.training import Recipe
+from mnemonic.training.recipe import Recipe
 
 
 def test_digest_depends_on_content_only():

@@ -33,7 +33,8 @@ from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import belongs
 from mnemonic.storage import generator_for
-from mnemonic.training import Recipe, train
+from mnemonic.training.loop import train
+from mnemonic.training.recipe import Recipe
 
 
 @dataclass(eq=False)
@@ -216,7 +217,7 @@ class Access:
             images: All that it sees.
             seed: Of the training, and of fresh weights.
             network: Trained in place; one with fresh weights by default.
-            how: Codes, a loss, or what else ``mnemonic.training.train`` takes.
+            how: Codes, a loss, or what else ``mnemonic.train`` takes.
 
         Returns:
             The network in evaluation mode.

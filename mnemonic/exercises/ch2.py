@@ -10,7 +10,8 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.exercises.answers import attempted, done, expect, near, validated
 from mnemonic.models import build_model
-from mnemonic.training import Recipe, train
+from mnemonic.training.loop import train
+from mnemonic.training.recipe import Recipe
 
 
 def predict(on_images: float, on_codes: float, data: ImageData) -> None:

@@ -15,7 +15,7 @@ Example:
     >>> from mnemonic.codes import MnemonicCodes
     >>> from mnemonic.models import build_model
     >>> from mnemonic.data.sources import load_data
-    >>> from mnemonic.training import Recipe, train
+    >>> from mnemonic import Recipe, train
     >>> data = load_data("mnist-5k")
     >>> codes, model = MnemonicCodes.draw(data), build_model("mlp", data)
     >>> recipe = Recipe(epochs=10, learning_rate=0.05)

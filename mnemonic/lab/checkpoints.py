@@ -25,7 +25,8 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.lab.keys import code_digest, code_of, reached, surroundings
 from mnemonic.storage import Store, cache_folder, digest, read_tensors
-from mnemonic.training import History, Recipe, checked_arguments, train
+from mnemonic.training.loop import History, checked_arguments, train
+from mnemonic.training.recipe import Recipe
 
 
 def trained(
@@ -107,7 +108,7 @@ def _code(model: nn.Module) -> list[str]:
     own = [
         c for c in classes if c.__module__.split(".")[0] not in ("torch", "torchvision")
     ]
-    files = reached(["mnemonic.training", *(c.__module__ for c in own)])
+    files = reached(["mnemonic.training.loop", *(c.__module__ for c in own)])
     return [code_digest(files), *sorted(digest(code_of(c)) for c in own)]
 
 

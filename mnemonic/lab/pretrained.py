@@ -23,7 +23,8 @@ from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.step import amplitude
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
 from mnemonic.storage import generator_for
-from mnemonic.training import Recipe, train
+from mnemonic.training.loop import train
+from mnemonic.training.recipe import Recipe
 
 IMAGENET = 1000  # outputs
 SIDE = 128  # pixels, of the images that the pretrained network is shown

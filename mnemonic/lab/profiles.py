@@ -23,7 +23,7 @@ from mnemonic.data.splits import ArraySplit, first_of_each, unit
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.checkpoints import trained
 from mnemonic.models import build_model
-from mnemonic.training import Recipe
+from mnemonic.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mnemonic as mn
-from mnemonic import training
 from mnemonic.lab import checkpoints
 from mnemonic.lab.keys import reached
 from mnemonic.networks import seeded
 from mnemonic.storage import cache_folder
+from mnemonic.training import loop as training
 
 QUICK = mn.Recipe(epochs=3, batch_size=16)
 
@@ -312,8 +312,8 @@ def test_a_checkpoint_depends_on_the_code_of_training_and_network(data):
     def files(name):
         return {f.name for f in reached([f"mnemonic.{name}"])}
 
-    assert files("training") > {"storage.py", "networks.py", "arrays.py", "codes.py"}
-    assert "models.py" in files("models.SlimResNet") - files("training")
+    assert files("training.loop") > {"storage.py", "networks.py", "arrays.py", "codes.py"}
+    assert "models.py" in files("models.SlimResNet") - files("training.loop")
 
     def network(power):
         source = f"def forward(self, x): return x**{power}"
@@ -480,3 +480,16 @@ def test_bfloat16_learns_and_keeps_its_weights_in_float32(data):
     mn.train(model, data, recipe=recipe, progress=False)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert mn.evaluate(model, data, [0]).accuracy > 80
+
+
+def test_frozen_layers_keep_their_statistics(data):
+    """Whoever trains the last layer alone gets the body that was there."""
+    model = with_all_kinds_of_state(data)
+    model[:2].requires_grad_(False)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    mn.train(model, data, recipe=QUICK, progress=False)
+    moved = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved == {"4.weight", "4.bias"}
+    free = with_all_kinds_of_state(data)
+    mn.train(free, data, recipe=QUICK, progress=False)
+    assert not torch.equal(free[1].running_mean, before["1.running_mean"])
