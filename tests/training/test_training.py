@@ -312,7 +312,12 @@ def test_a_checkpoint_depends_on_the_code_of_training_and_network(data):
     def files(name):
         return {f.name for f in reached([f"mnemonic.{name}"])}
 
-    assert files("training.loop") > {"storage.py", "networks.py", "arrays.py", "codes.py"}
+    assert files("training.loop") > {
+        "storage.py",
+        "networks.py",
+        "arrays.py",
+        "codes.py",
+    }
     assert "models.py" in files("models.SlimResNet") - files("training.loop")
 
     def network(power):
