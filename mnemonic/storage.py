@@ -143,8 +143,7 @@ class Store:
         with FileLock(path.with_suffix(".lock")):
             content = self.find(key, name)
             if content is None:
-                content = make()
-                self.keep(key, content, name)
+                self.keep(key, content := make(), name)
         return content
 
     def keep(self, key: str, content: object, name: str | None = None) -> None:

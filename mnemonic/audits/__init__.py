@@ -25,6 +25,7 @@ from mnemonic.audits.membership import (
     loss_attack,
     matched_losses,
 )
+from mnemonic.audits.probes import linear_probes
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import relearn, relearn_remaining
-from mnemonic.audits.residue import cka, feature_similarity, linear_probes
+from mnemonic.audits.similarity import cka, feature_similarity

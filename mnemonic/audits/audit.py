@@ -36,9 +36,10 @@ from mnemonic.audits.outputs import (
     part_of,
     quarters,
 )
+from mnemonic.audits.probes import linear_probes, probed_layers
 from mnemonic.audits.prototypes import prototype_attack
 from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
-from mnemonic.audits.residue import feature_similarity, linear_probes, probed_layers
+from mnemonic.audits.similarity import feature_similarity
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import mnemonic as mn
 from mnemonic.audits import cka, feature_similarity, linear_probes
-from mnemonic.audits.residue import fitted_probe, probed_layers
+from mnemonic.audits.probes import fitted_probe, probed_layers
 
 
 def normal(*shape, seed=0):
@@ -162,7 +162,7 @@ def test_similarity_of_networks(learned):
 def test_no_more_images_than_matrices_can_take(learned, monkeypatch):
     model, data, _ = learned
     other = mn.build_model("mlp", data, seed=9).eval()
-    monkeypatch.setattr("mnemonic.audits.residue.MOST_IMAGES", 60)
+    monkeypatch.setattr("mnemonic.audits.similarity.MOST_IMAGES", 60)
     found, again, anew = (
         feature_similarity(model, other, data, [1], layers=["3"], seed=s)
         for s in (0, 0, 1)
