@@ -35,10 +35,9 @@ from mnemonic.checks import checked_seed
 def cache_folder() -> Path:
     """Folder for what can be made again: ``$MNEMONIC_CACHE`` or the user's cache."""
     named = os.environ.get("MNEMONIC_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mnemonic"
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    with intact("no home folder is known", "name a folder with MNEMONIC_CACHE"):
+        return Path(named or f"{base}/mnemonic").expanduser()
 
 
 @contextlib.contextmanager
@@ -61,7 +60,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         path: The final name. Its folder is made if it is missing.
 
     Yields:
-        The name to write to. Nothing is left of it if the block raises.
+        Its name, of an empty file. Nothing is left of it if the block raises.
 
     An ``OSError`` says that it cannot be written: no room, no permission.
     """
@@ -69,10 +68,26 @@ def written_aside(path: Path) -> Iterator[Path]:
     with _writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            aside.touch()
+            mode = aside.stat().st_mode  # as the umask has it; safetensors' is 0600
             yield aside
+            if aside.stat().st_mode != mode:
+                aside.chmod(mode)
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Hold a lock, or go on without one where none can be had."""
+    # In a read-only folder, on a disk without locks. Two may then do the same work, and
+    # each renames a whole file.
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, NotImplementedError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(lock))
+        yield
 
 
 def set_aside(path: Path, reason: object) -> None:
@@ -80,7 +95,8 @@ def set_aside(path: Path, reason: object) -> None:
     damaged = path.with_name(f"{path.name}.damaged")
     if os.path.lexists(damaged):
         damaged = path.with_name(f"{damaged.name}.{uuid.uuid4().hex[:8]}")
-    with contextlib.suppress(FileNotFoundError):  # another process was faster
+    what = f"{damaged.name}: {path} is damaged ({reason}), and it stays"
+    with _writing(what), contextlib.suppress(FileNotFoundError):  # another was faster
         os.replace(path, damaged)
     warnings.warn(
         f"{path} is damaged ({reason}); it was renamed to {damaged.name} "
@@ -95,7 +111,8 @@ class Store:
     """A folder of files that can be made again, each for a key, with its digest.
 
     Attributes:
-        folder: Found to be writable before any work is done for it, or an ``OSError``.
+        folder: Found to be writable before any work is done for it, or an ``OSError``;
+            to read, it need not be.
         suffix: Of the files, such as ``".json"``.
         read: ``path -> (content, key, digest)``, as they were written.
         write: ``(path, content, key, digest)``.
@@ -105,11 +122,6 @@ class Store:
     suffix: str
     read: Callable[[Path], tuple[object, str, str]]
     write: Callable[[Path, object, str, str], None]
-
-    def __post_init__(self):
-        with _writing(f"to {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
 
     def find(self, key: str, name: str | None = None) -> object | None:
         """What is kept for a key, or nothing; a damaged file is set aside.
@@ -127,7 +139,7 @@ class Store:
             if made_for == key:
                 verify(digest(content), written)
                 return content
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except Exception as error:
             if isinstance(error, (MemoryError, PermissionError)):
@@ -139,10 +151,12 @@ class Store:
         self, key: str, make: Callable[[], object], name: str | None = None
     ) -> object:
         """What is kept for a key; else what ``make`` gives, once for all processes."""
-        path = self.folder / f"{name or key}{self.suffix}"
-        with FileLock(path.with_suffix(".lock")):
+        with alone(self.folder / f"{name or key}.lock"):
             content = self.find(key, name)
             if content is None:
+                with _writing(f"to {self.folder}"):
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    tempfile.TemporaryFile(dir=self.folder).close()
                 self.keep(key, content := make(), name)
         return content
 
@@ -168,15 +182,7 @@ def intact(fault: str, way_out: str) -> Iterator[None]:
 
 
 def digest(*things: object) -> str:
-    """SHA-256, as 64 hex digits, of the content of tensors and plain values.
-
-    Args:
-        things: Tensors, dataclasses, dicts, sequences, paths, numbers, strings, bytes,
-            ``None``; nested as you like. The order of dict keys does not matter.
-
-    Returns:
-        The digest. The same content gives the same digest on every machine.
-    """
+    """SHA-256, as 64 hex digits, of tensors and plain values, nested as you like."""
     hasher = hashlib.sha256()
     for thing in things[:-1]:
         _feed(hasher, thing)
@@ -219,20 +225,10 @@ def _feed(hasher: hashlib._Hash, thing: object, end: bytes = b"</>") -> None:
 def generator_for(
     purpose: str, seed: int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """Random numbers of their own for each purpose.
-
-    With one stream for everything, the codes of seed 0 would be the very numbers that
-    the first weights of seed 0 are made from, and ten hidden units would be filters
-    matched to the codes before training starts (it halved E_F for some classes).
-
-    Args:
-        purpose: Such as ``"codes"`` or ``"training"``.
-        seed: The user's seed.
-        device: Where the numbers are wanted.
-
-    Returns:
-        A fresh generator; the same one for the same purpose and seed.
-    """
+    """Random numbers of their own for each purpose, such as ``"codes"``, and seed."""
+    # With one stream for everything, the codes of seed 0 would be the very numbers that
+    # the first weights of seed 0 are made from, and ten hidden units would be filters
+    # matched to the codes before training starts (it halved E_F for some classes).
     mixed = int(digest(purpose, checked_seed(seed))[:15], 16)  # 60 bits
     return torch.Generator(device=device).manual_seed(mixed)
 
@@ -240,7 +236,8 @@ def generator_for(
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, aside and renamed."""
     with written_aside(path) as aside:
-        aside.write_text(json.dumps(value, indent=1) + "\n")
+        text = json.dumps(value, indent=1) + "\n"
+        aside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
