@@ -11,6 +11,7 @@ Example:
 """
 
 import math
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -120,7 +121,7 @@ def _pretrained(name: str, data: ImageData) -> nn.Module:
 
     try:
         model = models.get_model(name, weights="DEFAULT")
-    except OSError as error:
+    except (OSError, RuntimeError, HTTPException) as error:  # a page of a proxy, too
         url = models.get_model_weights(name).DEFAULT.url
         folder = Path(torch.hub.get_dir(), "checkpoints")
         raise OSError(

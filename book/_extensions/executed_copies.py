@@ -16,6 +16,7 @@ from docutils import nodes
 from sphinx.util import logging
 
 from mnemonic.lab.results import provenance
+from mnemonic.press.publish import chapters
 
 logger = logging.getLogger(__name__)
 GLUED = re.compile(r"\{glue:\w*\}`[^`:]*notebooks/(\w+)\.ipynb::")
@@ -54,6 +55,12 @@ def _copy_of(app, docname):
     if not folder or not docname.startswith("notebooks/"):
         return None
     return Path(folder) / f"{docname.removeprefix('notebooks/')}.ipynb"
+
+
+def leave_out_what_is_no_chapter(app, config):
+    root = Path(app.srcdir)
+    left = {*(root / "notebooks").glob("*.ipynb")} - {*chapters(root)}
+    config.exclude_patterns += [p.relative_to(root).as_posix() for p in left]
 
 
 def show_executed(app, docname, source):
@@ -164,6 +171,7 @@ def merge_exercise_handlers(app):
 
 def setup(app):
     app.add_role("cost", cost)
+    app.connect("config-inited", leave_out_what_is_no_chapter)
     app.connect("builder-inited", merge_exercise_handlers)
     app.connect("source-read", show_executed, priority=1)
     app.connect("env-get-outdated", outdated)

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,6 +81,19 @@ def missing(name: str, what: str, how: str, *folders: Path) -> NoReturn:
         f"{name} is not here: looked for {what} in {' and '.join(map(str, folders))}. "
         f"Get it by {how}; name another data folder with MNEMONIC_DATA or root="
     )
+
+
+@contextlib.contextmanager
+def fetching(name: str, what: str, folder: Path) -> Iterator[None]:
+    """Say why a download failed, and where the files may be put by hand."""
+    try:
+        yield
+    except (OSError, RuntimeError, HTTPException, EOFError) as error:
+        raise FileNotFoundError(
+            f"{name} could not be fetched ({error}). Behind a proxy, set HTTPS_PROXY; "
+            f"or fetch {what} on another machine, put it into {folder}, and leave out "
+            "download=True"
+        ) from error
 
 
 @contextlib.contextmanager

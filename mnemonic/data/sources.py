@@ -23,7 +23,13 @@ from torch import Tensor
 from mnemonic.data import photographs
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.files import decode
-from mnemonic.data.originals import IDX_FILES, found_or_missing, missing, original
+from mnemonic.data.originals import (
+    IDX_FILES,
+    fetching,
+    found_or_missing,
+    missing,
+    original,
+)
 from mnemonic.data.splits import ArraySplit, stratified
 from mnemonic.storage import cache_folder
 
@@ -115,7 +121,8 @@ def _idx_set(
     if download:
         from torchvision import datasets
 
-        getattr(datasets, kind)(root, download=True)
+        with fetching(name, ", ".join(IDX_FILES), root / kind / "raw"):
+            getattr(datasets, kind)(root, download=True)
     folders, how = [root / kind / "raw"], "download=True"
     if name == "fashion-mnist":
         folders.append(DEBIAN_FASHION)
@@ -169,11 +176,14 @@ def _cifar10(root: Path, download: bool) -> ImageData:
     from torchvision.datasets import CIFAR10
 
     what, folder = "an intact cifar-10-batches-py", root / "cifar-10-batches-py"
+    if download:
+        with fetching("cifar10", f"{what} (of {CIFAR10.filename})", root):
+            CIFAR10(root, download=True)
     splits = {}
     for part in ("train", "test"):
         # torchvision compares the files' hashes before it reads them.
         with found_or_missing("cifar10", what, "download=True", folder):
-            whole = CIFAR10(root, part == "train", download=download)
+            whole = CIFAR10(root, part == "train")
         pixels = torch.from_numpy(whole.data).permute(0, 3, 1, 2).contiguous()
         splits[part] = ArraySplit(pixels, torch.tensor(whole.targets))
     return ImageData.from_splits("cifar10", whole.classes, splits, "crop-flip")

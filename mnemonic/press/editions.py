@@ -32,17 +32,16 @@ Example:
     'answer = ...'
 """
 
-import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
 import nbformat
-from filelock import FileLock
 from nbformat import NotebookNode, v4
 
 from mnemonic.press import publish
+from mnemonic.storage import alone
 
 EXERCISE = re.compile(
     r"(?P<before>^````\{exercise\}\n:label: (?P<label>\S+)\n.*?)\n"
@@ -108,12 +107,13 @@ def write(root: Path, build: Path, profile: str) -> Path:
     Returns:
         ``<build>/student``, with ``notebooks``, ``executed`` and ``notebooks.zip``.
     """
-    folder = build / "student"
+    folder, chapters = build / "student", publish.chapters(root)
     for parent, name in ((root, "notebooks"), (build, f"executed/{profile}")):
         place = folder / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        for path in sorted((parent / name).glob("[!.]*.ipynb")):
+        paths = (parent / name / path.name for path in chapters)
+        for path in filter(Path.exists, paths):
             nbformat.write(edition(nbformat.read(path, 4)), place / path.name)
     shutil.make_archive(str(folder / "notebooks"), "zip", folder, "notebooks")
     return folder
@@ -151,18 +151,15 @@ def run_checked(notebook: Path, root: Path, profile: str) -> NotebookNode:
     """
     from nbclient import NotebookClient
 
-    os.environ["TQDM_DISABLE"] = "1"
+    from mnemonic.press.kernel import kernel_here
+
     whole = edition(nbformat.read(notebook, 4), solved=True)
     for cell in whole.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = f"profile = {profile!r}"
-    NotebookClient(
-        whole,
-        kernel_name="python3",
-        allow_errors=True,
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        resources={"metadata": {"path": str(root)}},
-    ).execute()
+    where = {"metadata": {"path": str(root)}}
+    with kernel_here() as kernel:
+        NotebookClient(whole, allow_errors=True, resources=where, **kernel).execute()
     return whole
 
 
@@ -212,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     if code := publish.main([*same, "--no-render"]):
         return code
     try:
-        with FileLock(build / "student.lock"):  # two at once would mix their files
+        with alone(build / "student.lock"):  # two at once would mix their files
             folder = write(root, build, options.profile)
             if not render(root, folder, options.profile):
                 return 1

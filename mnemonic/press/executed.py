@@ -10,7 +10,7 @@ is put into the copy, and nothing is run.
 
 import importlib.metadata
 import json
-import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -124,19 +124,19 @@ def _made(notebook: Path, root: Path, folder: Path, profile: str) -> dict:
 def _papermill(notebook: Path, aside: Path, root: Path, profile: str) -> None:
     import papermill
 
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in mnemonic/__init__.py
-    os.environ["TQDM_DISABLE"] = "1"  # each step of a bar would be a line of the page
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    from mnemonic.press.kernel import kernel_here
+
+    # papermill puts parameters into names of files
+    names = (re.sub(r"([{}])", r"\1\1", str(path)) for path in (notebook, aside))
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(aside),
-            parameters={"profile": profile},
-            kernel_name="python3",
-            cwd=str(root),
-            progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        )
+        with kernel_here() as kernel:
+            papermill.execute_notebook(
+                *names,
+                parameters={"profile": profile},
+                cwd=str(root),
+                progress_bar=False,
+                **kernel,
+            )
     except Exception as error:  # of a cell, of a kernel that died, of no notebook
         kind = getattr(error, "ename", type(error).__name__)
         said = f"{kind}: {getattr(error, 'evalue', error)}"

@@ -7,6 +7,7 @@ beside the old ones and take their place when they are complete.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from filelock import FileLock
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 from mnemonic.lab.keys import files_in
 from mnemonic.press.executed import is_current
@@ -27,7 +28,7 @@ from mnemonic.press.formats import (
     write_config,
 )
 from mnemonic.press.side_by_side import run_all
-from mnemonic.storage import digest, intact
+from mnemonic.storage import alone, digest, intact
 
 PROFILES = ("smoke", "quick", "full")
 SOURCES = ("_config.yml", "_toc.yml", "book", "README.md", "CHANGELOG.md", "mnemonic")
@@ -42,6 +43,9 @@ def command_line(name: str) -> argparse.ArgumentParser:
     Returns:
         A parser; a wrong call ends the process with 2.
     """
+    for stream in (sys.stdout, sys.stderr):  # a character is no reason to stop
+        with contextlib.suppress(AttributeError):  # a test's
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog=f"python -m mnemonic.press.{name}")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
     parser.add_argument("--root", type=Path, default=".", help="the repository")
@@ -85,8 +89,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def chapters(root: Path) -> list[Path]:
+    """Notebooks in the order of the table of contents; all, where it names none.
+
+    Args:
+        root: The repository.
+
+    Returns:
+        Paths, without what a reader left beside the chapters.
+    """
+    every, pages = sorted((root / "notebooks").glob("[!.]*.ipynb")), []
+    with contextlib.suppress(Exception):  # the render says what is amiss
+        pages = [root / name for name in parse_toc_yaml(root / "_toc.yml")]
+    return [n for page in pages for n in every if n.with_suffix("") == page] or every
+
+
 def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
-    """The notebooks to run, in order.
+    """The notebooks to run, in order; one that is no chapter only if it is asked for.
 
     Args:
         root: The repository.
@@ -99,8 +118,11 @@ def chosen_notebooks(root: Path, only: list[str]) -> list[Path]:
         ValueError: If no notebook is named so.
     """
     folder = root / "notebooks"
-    every = sorted(folder.glob("[!.]*.ipynb"))
-    named = [n for n in every if n.name.startswith(tuple(only or [""]))]
+    every, listed = sorted(folder.glob("[!.]*.ipynb")), chapters(root)
+    meant = [n for n in every if n.name.startswith(tuple(only or [""]))]
+    named = [n for n in meant if n in listed] or meant
+    if left := [n.name for n in meant if n not in named]:
+        print(f"left out, for _toc.yml does not name them: {', '.join(left)}")
     if not named:
         there = ", ".join(n.stem for n in every)
         names = " or ".join(only) or "anything"
@@ -143,7 +165,7 @@ def render(
     bones = digest({n: _bones(n, c) for n, c in files.items()}, profile, only or "all")
     place = "chapter" if only else builder
     final, aside = build / place, build / f"render-{place}"
-    with FileLock(build / f"{place}.lock"):
+    with alone(build / f"{place}.lock"):
         stamp = final / ".key"
         if stamp.is_file() and stamp.read_bytes() == key.encode():
             print(f"nothing changed: {final / 'index.html'}")
@@ -165,9 +187,10 @@ def render(
         custom = [] if known else ["custom", "--custom-builder"]
         command += ["--builder", *custom, builder]
         print(f"rendering ({place}) …", flush=True)
-        env = {**os.environ, "MNEMONIC_EXECUTED": str(copies[0].parent)}
+        env = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+        env["MNEMONIC_EXECUTED"] = str(copies[0].parent)
         env["MNEMONIC_PROFILE"] = profile  # of the playground's network
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
         if done.returncode:
             log = (done.stdout + done.stderr).splitlines()
             bad = [x for x in log if "WARNING" in x or "ERROR" in x] or log[-60:]
