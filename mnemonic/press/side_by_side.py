@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -18,6 +19,11 @@ import torch
 
 from mnemonic.lab.results import recorded
 from mnemonic.press.executed import run
+
+_BROKEN = (
+    'A script calls this below `if __name__ == "__main__":`. Where memory ran out, '
+    "LOKY_MAX_CPU_COUNT=1 runs one chapter at a time; what is finished is kept."
+)
 
 
 def run_all(notebooks: list[Path], root: Path, build: Path, profile: str) -> list[str]:
@@ -45,6 +51,9 @@ def run_all(notebooks: list[Path], root: Path, build: Path, profile: str) -> lis
     ) as pool:
         try:
             good = [*pool.map(partial(_ended, one), longest)]
+        except BrokenProcessPool as error:
+            print(f"{error}\n{_BROKEN}", file=sys.stderr)
+            return [n.name for n in notebooks]
         except BaseException:
             for process in active_children():
                 process.terminate()
