@@ -15,6 +15,9 @@ INSTALL := $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && \
 
 # make test SOAK=1 also runs the tests that are left to the night: see pyproject.toml.
 
+# pip's own "user = true" (of a distribution, of a pip.conf) fails in every .venv.
+export PIP_USER := 0
+
 # Waiting threads sleep: on a busy machine, spinning ones slow each other down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -65,9 +68,11 @@ pdf: $(READY) ## Print the quick book to one PDF file; needs Chromium
 	  "takes its options: make pdf CHROMIUM=/path/to/chrome" >&2; exit 1; }
 	$(PUBLISH) --builder singlehtml
 	@cp $(PAGES)/book/intro.html $(PAGES)/book.html # its links start from this folder
+	@page=$$($(BIN)/python -c 'import pathlib, sys; \
+	  print(pathlib.Path(sys.argv[1]).absolute().as_uri())' $(PAGES)/book.html) && \
 	"$(CHROMIUM)" --headless $$([ "$$(id -u)" != 0 ] || echo --no-sandbox) --disable-gpu \
 	  --no-pdf-header-footer --generate-pdf-document-outline \
-	  --virtual-time-budget=60000 --print-to-pdf=$(PDF) "file://$(CURDIR)/$(PAGES)/book.html"
+	  --virtual-time-budget=60000 --print-to-pdf=$(PDF) "$$page"
 	@test -s $(PDF) && echo "the PDF: $(PDF)"
 
 epub: $(READY) ## The quick book as one EPUB file

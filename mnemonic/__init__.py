@@ -46,6 +46,7 @@ _ROOMS = {
     "press.plots": ["plots"],
     "press.tables": ["table"],
     "press.figures": ["figures"],
+    "press.glued": ["glue"],
     "exercises": ["exercises"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -89,6 +89,28 @@ def page_context(app, pagename, templatename, context, doctree):
     ]
     if context.get("body") and app.builder.name in BY_PAGE:
         context["body"] += foot(app, pagename)
+    for group in context.get("header_buttons", []):
+        if group.get("label") == "launch-buttons":
+            group["buttons"] += kaggle_beside(group["buttons"])
+
+
+def kaggle_beside(buttons):
+    """A button for Kaggle, which the theme does not know, of the one for Colab."""
+    blobs = [b["url"].partition("/github/")[2] for b in buttons if b["text"] == "Colab"]
+    raw = [
+        f"https://raw.githubusercontent.com/{b.replace('/blob/', '/', 1)}"
+        for b in blobs
+    ]
+    return [
+        {
+            "type": "link",
+            "text": "Kaggle",
+            "tooltip": "Launch on Kaggle",
+            "icon": "fa-brands fa-kaggle",
+            "url": f"https://kaggle.com/kernels/welcome?src={address}",
+        }
+        for address in raw
+    ]
 
 
 def foot(app, pagename):
