@@ -8,6 +8,7 @@ never rendered and an interrupted build goes on where it stopped. Text that was 
 is put into the copy, and nothing is run.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import re
@@ -181,11 +182,14 @@ def _code_cells(copy: Path) -> Iterator[tuple[int, dict]]:
 
 def _where(copy: Path, error: str) -> str:
     """Say which cell an error comes from: one that shows it, or did not come back."""
-    for i, cell in _code_cells(copy) if copy.exists() else ():
-        shown = any(output["output_type"] == "error" for output in cell["outputs"])
-        if shown or "shell.execute_reply" not in cell["metadata"].get("execution", {}):
-            first = "".join(cell["source"]).strip().splitlines()[0]
-            return f"cell {i} ({first!r}) raised {error}"
+    with contextlib.suppress(OSError, ValueError):  # it may be missing, or half there
+        for i, cell in _code_cells(copy):
+            shown = any(output["output_type"] == "error" for output in cell["outputs"])
+            if shown or "shell.execute_reply" not in cell["metadata"].get(
+                "execution", {}
+            ):
+                first = "".join(cell["source"]).strip().splitlines()[0]
+                return f"cell {i} ({first!r}) raised {error}"
     return error
 
 
