@@ -100,7 +100,8 @@ def chapters(root: Path) -> list[Path]:
     """
     every, pages = sorted((root / "notebooks").glob("[!.]*.ipynb")), []
     with contextlib.suppress(Exception):  # the render says what is amiss
-        pages = [root / name for name in parse_toc_yaml(root / "_toc.yml")]
+        toc = parse_toc_yaml(root / "_toc.yml")
+        pages = [root / name.removesuffix(".ipynb") for name in toc]
     return [n for page in pages for n in every if n.with_suffix("") == page] or every
 
 
