@@ -1,4 +1,14 @@
+import errno
+import importlib
 import json
+import os
+import shutil
+import stat
+import tempfile
+import threading
+import time
+import unittest.mock
+from pathlib import Path
 
 import pytest
 import torch
@@ -128,3 +138,109 @@ def test_cache_folder_by_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert storage.cache_folder() == tmp_path / ".cache" / "mnemonic"
+
+
+# Folders of others, disks without locks, and no home.
+
+
+def one_file(folder):
+    return storage.Store(folder, ".json", read, write)
+
+
+@pytest.fixture
+def stranger():
+    """A user who owns nothing here; what they may not do, root may not either."""
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    importlib.import_module("filelock")  # while it may be read
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_what_somebody_else_made_is_read_and_nothing_more(stranger):
+    os.seteuid(0)
+    store = one_file(stranger / "folder")
+    store.fetch("a", lambda: 1)
+    os.seteuid(65534)
+    assert store.fetch("a", None) == 1
+    for folder in (stranger / "folder", stranger / "other"):
+        with pytest.raises(OSError, match=r"cannot write to .*MNEMONIC_CACHE"):
+            one_file(folder).fetch("b", lambda: pytest.fail("work for nothing"))
+    os.seteuid(0)
+    (stranger / "folder").chmod(0o777)  # but the lock is not theirs
+    os.seteuid(65534)
+    assert store.fetch("a", None) == 1
+    assert store.fetch("b", lambda: 2) == 2
+    os.seteuid(0)
+    (stranger / "folder").chmod(0o755)
+    (stranger / "folder" / "a.json").write_text("{", encoding="utf-8")
+    os.seteuid(65534)
+    with pytest.raises(OSError, match=r"a\.json is damaged .*MNEMONIC_CACHE"):
+        store.fetch("a", lambda: pytest.fail("work for nothing"))
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664),
+                                             (0o077, 0o600)])  # fmt: skip
+def test_files_have_the_permissions_of_the_umask(umask, mode, tmp_path, codes):
+    before = os.umask(umask)
+    try:
+        codes.save(tmp_path / "codes.safetensors")
+        storage.write_json(tmp_path / "facts.json", 1)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.glob("*.*")} == {mode}
+
+
+@pytest.mark.parametrize("error", ["ENOLCK", "ENOTSUP", "EROFS", "EACCES", "ENOSPC"])
+def test_a_disk_without_locks_keeps_files_all_the_same(error, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(getattr(errno, error), error)
+
+    monkeypatch.setattr(storage.FileLock, "acquire", refused)
+    store = one_file(tmp_path / "folder")
+    assert [store.fetch("a", lambda: 1), store.fetch("a", None)] == [1, 1]
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["a.json"]
+
+
+def test_locks_that_are_there_hold(tmp_path):
+    inside, most = [], []
+
+    def take_turns():
+        with storage.alone(tmp_path / "folder" / "a.lock"):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+
+    threads = [threading.Thread(target=take_turns) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+    with pytest.raises(OSError, match="mine"), storage.alone(tmp_path / "b.lock"):
+        raise OSError("mine")  # what is done under a lock fails as it fails
+
+
+def test_no_home_folder_and_its_sign(tmp_path, monkeypatch):
+    for name in ("MNEMONIC_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if os.name == "posix":
+        nobody = unittest.mock.Mock(side_effect=KeyError("nobody"))
+        monkeypatch.setattr("pwd.getpwuid", nobody)
+        with pytest.raises(ValueError, match=r"no home folder .*MNEMONIC_CACHE"):
+            storage.cache_folder()
+    monkeypatch.setenv("MNEMONIC_CACHE", str(tmp_path))
+    assert storage.cache_folder() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MNEMONIC_CACHE", "~/cache")
+    assert storage.cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("MNEMONIC_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/xdg")
+    assert storage.cache_folder() == tmp_path / "xdg" / "mnemonic"
