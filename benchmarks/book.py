@@ -28,7 +28,7 @@ def seconds_of(clone: Path, target: str) -> tuple[float, str]:
     env = {**os.environ, "MNEMONIC_CACHE": str(clone.with_name("cache"))}
     started = time.monotonic()
     done = subprocess.run(
-        ["make", target], cwd=clone, env=env, stdout=subprocess.PIPE, text=True
+        ["make", target], cwd=clone, env=env, stdout=subprocess.PIPE, encoding="utf-8"
     )
     seconds = time.monotonic() - started
     if done.returncode:
@@ -39,9 +39,9 @@ def seconds_of(clone: Path, target: str) -> tuple[float, str]:
 
 def edited(path: Path, old: str, new: str) -> None:
     """Change a file in one place."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def main() -> None:

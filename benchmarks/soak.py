@@ -115,8 +115,9 @@ class Job:
 
     def start(self):
         process = subprocess.Popen(
-            [sys.executable, *self.call], cwd=self.folder, env=self.env, text=True,
+            [sys.executable, *self.call], cwd=self.folder, env=self.env,
             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            encoding="utf-8",
         )  # fmt: skip
         self.started.append(process)
         return process
@@ -146,7 +147,7 @@ class Forked:
 
     def new_parent(self):
         script = self.folder.parent / "grid.py"
-        script.write_text(GRID)
+        script.write_text(GRID, encoding="utf-8")
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [sys.executable, str(script)], env=env, bufsize=0,
@@ -160,7 +161,7 @@ class Forked:
             self.returncode = int(self.parent.stdout.readline())
             self.idle.append(self.parent)
         files = (self.folder / name for name in ("out", "err"))
-        return tuple(f.read_text() if f.exists() else "" for f in files)
+        return tuple(f.read_text(encoding="utf-8") if f.exists() else "" for f in files)
 
     @classmethod
     def close(cls):
@@ -183,10 +184,12 @@ class Grid(Job):
 
     def made(self, said):
         """How many cells were run, by their own log."""
-        return len((self.folder / "log").read_text().splitlines())
+        return len((self.folder / "log").read_text(encoding="utf-8").splitlines())
 
     def outcome(self):
-        cells = [json.loads(p.read_text())["cell"] for p in self.results()]
+        cells = [
+            json.loads(p.read_text(encoding="utf-8"))["cell"] for p in self.results()
+        ]
         return sorted((c["seed"], c["rows"][0]["weights"]) for c in cells)
 
 
@@ -247,7 +250,7 @@ class Render(Build):
 def shown(path):
     """What the code cells of an executed notebook show, pictures too, bit for bit."""
     found = []
-    for cell in json.loads(path.read_text())["cells"]:
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if "injected-parameters" not in cell["metadata"].get("tags", []):
             for output in cell.get("outputs", []):
                 if output.get("name") != "stderr":  # bars, where they are shown
@@ -363,7 +366,7 @@ def trained_anew(folder, name, threads=1):
     file = folder / f"{name}.pt"
     said = subprocess.run(
         [sys.executable, "-c", SAME, str(threads), str(file)], env=env, check=True,
-        capture_output=True, text=True,
+        capture_output=True, encoding="utf-8",
     ).stdout.split()  # fmt: skip
     return said, torch.load(file, weights_only=True)
 
@@ -387,10 +390,13 @@ def plain_jupyter(folder):
     job = Build(folder / "papermill")
     undisturbed(job)
     copy = job.results()[-1]
-    source = (ROOT / "notebooks" / copy.name).read_text()
+    source = (ROOT / "notebooks" / copy.name).read_text(encoding="utf-8")
     require('profile = \\"quick\\"' in source, "the parameters cell has changed")
     plain = folder / copy.name
-    plain.write_text(source.replace('profile = \\"quick\\"', 'profile = \\"smoke\\"'))
+    plain.write_text(
+        source.replace('profile = \\"quick\\"', 'profile = \\"smoke\\"'),
+        encoding="utf-8",
+    )
     env = {**job.env, "MNEMONIC_CACHE": str(folder / "plain")}
     call = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute"]
     call += ["--inplace", str(plain)]
@@ -479,7 +485,7 @@ def long_run(options, folder):
             warnings.simplefilter("ignore", RuntimeWarning)
             result = mn.forget(model, codes, [3])
         mn.audit(result.model, data, [3], reference=retrained, codes=codes)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         files = len(os.listdir("/proc/self/fd"))
         samples.append((pages * resource.getpagesize() / 2**20, files))
     require(len(samples) >= 4, "too short for one round; give more --minutes")
@@ -520,13 +526,15 @@ def clean(options, folder):
     publish = ".venv/bin/python -m mnemonic.press.publish --profile smoke"
     make = ["make", "-o", ".venv/.ready", "book", f"PUBLISH={publish}"]
     done = subprocess.run(
-        [*ALONE, *make], cwd=clone, env=env, capture_output=True, text=True
+        [*ALONE, *make], cwd=clone, env=env, capture_output=True, encoding="utf-8"
     )
     require(done.returncode == 0, f"the build failed: {done.stdout}{done.stderr}")
     require(not done.stderr, done.stderr)
     pages = list((clone / "_build" / "html").rglob("*.html"))
     status = ["git", "-C", str(clone), "status", "--porcelain"]
-    changed = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    changed = subprocess.run(
+        status, check=True, capture_output=True, encoding="utf-8"
+    ).stdout
     require(changed in ("", "?? .venv\n"), f"files of the clone changed: {changed}")
     return {"chapters": done.stdout.count("  done in "), "pages": len(pages)}
 

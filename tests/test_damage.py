@@ -176,13 +176,13 @@ def executed(tmp, data, codes, monkeypatch):
     (repository / "mnemonic").mkdir()
     cell = {"cell_type": "code", "metadata": {}, "outputs": [], "source": ["1 + 1"]}
     content = {"cells": [{**cell, "execution_count": None}], "metadata": {}}
-    notebook.write_text(json.dumps(content))
+    notebook.write_text(json.dumps(content), encoding="utf-8")
 
     def execute(notebook, aside, root, profile):
         content["cells"][0]["execution_count"] = 1
         shown = {"output_type": "stream", "name": "stdout", "text": ["3.14" * 200]}
         content["cells"][0]["outputs"] = [shown]
-        aside.write_text(json.dumps(content))
+        aside.write_text(json.dumps(content), encoding="utf-8")
 
     monkeypatch.setattr(execution, "_papermill", execute)
     monkeypatch.setattr(execution, "key_of", lambda *_: "key")
@@ -191,7 +191,7 @@ def executed(tmp, data, codes, monkeypatch):
     def read():
         call = ["--profile", "smoke", "--root", str(repository), "--no-render"]
         assert publish.main(call) == 0
-        return json.loads(path.read_text())["cells"]
+        return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
     read()
     return Place(path, notebook.read_bytes(), read)
@@ -284,7 +284,7 @@ def spoil(place, kind):
     place.path.unlink()
     if kind == "a folder":
         place.path.mkdir()
-        (place.path / "file").write_text("of somebody")
+        (place.path / "file").write_text("of somebody", encoding="utf-8")
     else:
         target = place.path if kind == "a link to itself" else place.path.parent / "x"
         place.path.symlink_to(target)
@@ -409,13 +409,13 @@ def test_full_disk(write, codes, monkeypatch):
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_cache_folder_that_cannot_be_written(write, codes, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     for folder in (tmp_path / "file", "/proc/nothing"):  # root may write all others
         monkeypatch.setenv("MNEMONIC_CACHE", str(folder))
         monkeypatch.setenv("MNEMONIC_RESULTS", str(folder))
         with pytest.raises(OSError, match=r"cannot (write|be written).*MNEMONIC_CACHE"):
             write(codes)
-    assert (tmp_path / "file").read_text() == "not a folder"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
 
 
 def test_folder_is_tried_before_the_work_is_done(monkeypatch, tmp_path):
@@ -425,7 +425,7 @@ def test_folder_is_tried_before_the_work_is_done(monkeypatch, tmp_path):
         done.append(seed)
         return {"v": 1}
 
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("MNEMONIC_CACHE", str(tmp_path / "file"))
     with pytest.raises(OSError, match="MNEMONIC_CACHE"):
         mn.run_grid(work, [{}], seeds=[0], jobs=1)
@@ -479,15 +479,19 @@ def test_build_on_a_full_disk(tmp_path, data, codes, monkeypatch, capsys):
 def test_damaged_config_stops_the_render(name, content, tmp_path, capsys):
     root = Path(__file__).parents[1]
     shutil.copy(root / "_config.yml", tmp_path)
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/intro\n")
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\n", encoding="utf-8"
+    )
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_bytes(content)
     (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "intro.md").write_text("# Intro")
+    (tmp_path / "book" / "intro.md").write_text("# Intro", encoding="utf-8")
     build = tmp_path / "_build"
     (build / "executed" / "smoke").mkdir(parents=True)
-    (build / "executed" / "smoke" / "a.ipynb").write_text('{"cells": []}')
+    (build / "executed" / "smoke" / "a.ipynb").write_text(
+        '{"cells": []}', encoding="utf-8"
+    )
     assert not publish.render(tmp_path, build, "smoke")
     said = capsys.readouterr().err
     assert "the render failed" in said

@@ -74,14 +74,16 @@ def everything(tmp_path_factory):
     """What one process, and each of two, left behind."""
     folder = tmp_path_factory.mktemp("ddp")
     script = folder / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
+    script.write_text(textwrap.dedent(SCRIPT), encoding="utf-8")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     made = subprocess.run(
         [sys.executable, str(script), str(folder)],
-        env=env, capture_output=True, text=True, timeout=300,
+        env=env, capture_output=True, encoding="utf-8", timeout=300,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    return {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
+    return {
+        p.stem: json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*.json")
+    }
 
 
 @pytest.fixture(params=["none", "crop-flip"])

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -52,7 +53,7 @@ def other(tmp_path):
     }.items():
         path = package / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return package
 
 
@@ -132,3 +133,37 @@ def test_rooms_are_there_without_another_import():
     program = "import mnemonic as mn; print(mn.audits.relearn, mn.baselines.METHODS)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+NO_TEXT = {"Image", "gzip", "os", "tarfile"}  # their open reads no text
+
+
+def without_encoding(source):
+    """Lines that read or write text in whatever encoding the machine has."""
+    calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
+    for call in calls:
+        named = {k.arg: k.value for k in call.keywords}
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        of = getattr(getattr(call.func, "value", None), "id", "")
+        is_text = (name, len(call.args)) in (("read_text", 0), ("write_text", 1))
+        if name == "open" and of not in NO_TEXT:
+            told = [str(getattr(a, "value", "")) for a in (*call.args, *named.values())]
+            is_text = not any(re.fullmatch("[rwxa+]*b[rwxa+]*", t) for t in told)
+        if (is_text or "text" in named) and "encoding" not in named:
+            yield call.lineno
+
+
+def test_every_text_file_names_its_encoding():
+    assert [*without_encoding("open(x)\nopen(x, 'w')\nPath(x).read_text()")] == [
+        1,
+        2,
+        3,
+    ]
+    assert [*without_encoding("open(x, 'rb')\nPath(x).open('wb')\ngzip.open(x)")] == []
+    assert [*without_encoding("run(x, text=True)\nx.write_text(y)")] == [1, 2]
+    assert [*without_encoding("x.write_text(y, encoding='ascii')")] == []
+    folders = ("mnemonic", "benchmarks", "tests", "book/_extensions")
+    files = [path for f in folders for path in sorted((ROOT / f).rglob("*.py"))]
+    assert len(files) > 100
+    found = {p.relative_to(ROOT): [*without_encoding(p.read_bytes())] for p in files}
+    assert {path: lines for path, lines in found.items() if lines} == {}

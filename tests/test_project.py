@@ -30,7 +30,7 @@ def call(*command, cwd=ROOT, **env):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
     command = [str(part) for part in command]
     return subprocess.run(
-        command, cwd=cwd, env={**kept, **env}, capture_output=True, text=True
+        command, cwd=cwd, env={**kept, **env}, capture_output=True, encoding="utf-8"
     )
 
 
@@ -119,10 +119,12 @@ def test_workflows_pass_actionlint():
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
 def test_workflows_are_pinned_and_may_do_little(path):
-    for action, comment in re.findall(r"uses: (\S+)(.*)", path.read_text()):
+    for action, comment in re.findall(
+        r"uses: (\S+)(.*)", path.read_text(encoding="utf-8")
+    ):
         assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action)
         assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
-    workflow = yaml.safe_load(path.read_text())
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
         writes = {k for k, v in job["permissions"].items() if v != "read"}
@@ -182,13 +184,13 @@ def fresh(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
     log = tmp_path / "log"
     python = tmp_path / "python"
-    python.write_text(FAKE_PYTHON.format(log=log))
+    python.write_text(FAKE_PYTHON.format(log=log), encoding="utf-8")
     python.chmod(0o755)
 
     def make(*arguments, **env):
-        log.write_text("")
+        log.write_text("", encoding="utf-8")
         done = call("make", f"PYTHON={python}", *arguments, cwd=tmp_path, **env)
-        return done, log.read_text()
+        return done, log.read_text(encoding="utf-8")
 
     return make
 

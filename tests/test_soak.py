@@ -91,7 +91,9 @@ def test_outputs_are_compared_bit_for_bit(soak, tmp_path):
         output = {"output_type": "stream", "name": "stdout", "text": [text]}
         bar = {"output_type": "stream", "name": "stderr", "text": ["bar"]}
         cell = {"id": "a", "metadata": {}, "outputs": [output, bar]}
-        (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [cell, {**cell}]}))
+        (tmp_path / "n.ipynb").write_text(
+            json.dumps({"cells": [cell, {**cell}]}), encoding="utf-8"
+        )
         return soak.shown(tmp_path / "n.ipynb")
 
     assert len(notebook("0.1")) == 2

@@ -62,29 +62,29 @@ def test_digests_that_stand_in_files_and_make_seeds_stay():
 def test_nothing_is_left_of_a_write_that_failed(tmp_path):
     path = tmp_path / "folder" / "file"
     path.parent.mkdir()
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
 
     def fail():
         with storage.written_aside(path) as aside:
-            aside.write_text("half of the n")
+            aside.write_text("half of the n", encoding="utf-8")
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(path.parent.iterdir()) == [path]
     with storage.written_aside(path) as aside:
-        aside.write_text("new")
-    assert path.read_text() == "new"
+        aside.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new"
 
 
 def read(path):
-    content, key, written = json.loads(path.read_text())
+    content, key, written = json.loads(path.read_text(encoding="utf-8"))
     return content, key, written
 
 
 def write(path, *whole):
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(whole), encoding="utf-8")
 
 
 def test_store_makes_a_thing_once_and_again_when_its_key_or_file_changed(tmp_path):
@@ -105,10 +105,12 @@ def test_store_makes_a_thing_once_and_again_when_its_key_or_file_changed(tmp_pat
     assert made == ["a", "b", "a", "b", "a"]
     assert store.find("b", "one") is None
     path = tmp_path / "folder" / "a.json"
-    path.write_text(path.read_text().replace("of", "no"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("of", "no"), encoding="utf-8"
+    )
     with pytest.warns(RuntimeWarning, match=r"a\.json is damaged \(its content"):
         fetch("a")
-    assert "no" in path.with_name("a.json.damaged").read_text()
+    assert "no" in path.with_name("a.json.damaged").read_text(encoding="utf-8")
     assert made[5:] == ["a"]
 
 

@@ -30,7 +30,7 @@ def cub(root: Path, download: bool) -> ImageData:
     parts, files = {"1": "train", "0": "test"}, {"train": [], "test": []}
     try:
         images, labels, flags, classes = (
-            dict(line.split() for line in path.read_text().splitlines())
+            dict(line.split() for line in path.read_text(encoding="utf-8").splitlines())
             for path in tables
         )
         names = [classes[str(c + 1)] for c in range(CUB_CLASSES)]

@@ -170,9 +170,12 @@ def _made(function: Callable, setting: dict, seed: int) -> dict:
 
 
 def _read(path: Path) -> tuple[dict, str, str]:
-    kept = json.loads(path.read_text())
+    kept = json.loads(path.read_bytes())
     return kept["cell"], kept["key"], kept["sha256"]
 
 
 def _write(path: Path, cell: dict, key: str, sha256: str) -> None:
-    path.write_text(json.dumps({"key": key, "sha256": sha256, "cell": cell}, indent=1))
+    path.write_text(
+        json.dumps({"key": key, "sha256": sha256, "cell": cell}, indent=1),
+        encoding="utf-8",
+    )

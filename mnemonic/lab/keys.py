@@ -88,7 +88,7 @@ def reached(names: Iterable[str], package: Path = PACKAGE) -> set[Path]:
         path = known.get(module_of(open_ends.pop(), known))
         if path and path not in found:
             found.add(path)
-            open_ends += named_in(path.read_text())
+            open_ends += named_in(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -110,7 +110,11 @@ def code_digest(files: Iterable[Path], folder: Path = PACKAGE) -> str:
     """Digest of files below a folder by name: bare source, and data as they are."""
 
     def content(file: Path) -> str | bytes:
-        return bare(file.read_text()) if file.suffix == ".py" else file.read_bytes()
+        return (
+            bare(file.read_text(encoding="utf-8"))
+            if file.suffix == ".py"
+            else file.read_bytes()
+        )
 
     return digest({str(f.relative_to(folder)): content(f) for f in files})
 

@@ -94,7 +94,8 @@ def device_name() -> str:
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, TypeError):  # no such file, or no such line
-        name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        name = re.search(r"model name\s*: (.+)", told)[1]
     return f"{name} ({os.cpu_count()} cores)"
 
 
@@ -125,16 +126,16 @@ def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> Non
     seconds = checked_number(
         "seconds", seconds, lambda s: 0 <= s < math.inf, "a number of 0 or more"
     )
-    text = frame.to_csv(index=False)
+    text = frame.to_csv(index=False, lineterminator="\n").encode()
     folder = results_folder()
     with written_aside(folder / f"{name}.csv") as aside:
-        aside.write_text(text)
+        aside.write_bytes(text)  # no line end of Windows' own
     facts = {
         "name": name,
         "about": about,
         "rows": len(frame),
         "seconds": round(seconds, 1),
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "sha256": hashlib.sha256(text).hexdigest(),
         **provenance(),
     }
     write_json(folder / f"{name}.json", facts)
@@ -163,7 +164,7 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
             f"make the run with: python -m mnemonic.lab.records {name}"
         )
     with intact(f"the record {path} is damaged", "restore it from the repository"):
-        facts = json.loads(path.with_suffix(".json").read_text())
+        facts = json.loads(path.with_suffix(".json").read_bytes())
         verify(hashlib.sha256(path.read_bytes()).hexdigest(), facts["sha256"])
         if facts["name"] != name:
             raise ValueError(f"it is the record {facts['name']!r}")

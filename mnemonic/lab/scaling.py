@@ -200,8 +200,8 @@ def _resident_mib(field: str, *, reset: bool = False) -> float:
     """A field of this process's status; ``reset`` forgets the peak so far."""
     try:
         if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        lines = Path("/proc/self/status").read_text().splitlines()
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(x.split()[1]) for x in lines if x.startswith(field)) / 1024
     except (OSError, StopIteration):
         return float("nan")

@@ -57,7 +57,7 @@ def tuned(path: Path) -> dict[str, dict]:
         f"python -m mnemonic.lab.tuning {path.stem}"
     )
     with intact(f"{path} is damaged", way_out):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
         verify(hash_of(content["methods"]), content["sha256"])
         return content["methods"]
 

@@ -38,12 +38,12 @@ def key_of(notebook: Path, root: Path, profile: str) -> str:
     versions = {f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}
     files, records = {*numerical(package)}, files_in(root / "book" / "results")
     try:
-        cells = json.loads(notebook.read_text())["cells"]
+        cells = json.loads(notebook.read_bytes())["cells"]
         code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
         files |= _named_by(code, package)
         files |= {*records} if "recorded(" in str(code) else set()
     except (ValueError, LookupError, TypeError, SyntaxError):  # it may name anything
-        code, files = notebook.read_text(), {*files, *files_in(package), *records}
+        code, files = notebook.read_bytes(), {*files, *files_in(package), *records}
     told = [code_digest(files, root), code, profile]
     return digest(told, sys.version, sorted(versions))
 
@@ -66,7 +66,7 @@ def is_current(notebook: Path, root: Path, build: Path, profile: str) -> bool:
     copies, key = copies_in(build, profile), key_of(notebook, root, profile)
     copy = copies.find(key, notebook.stem)
     if copy is not None:
-        edited = _with_text_of(json.loads(notebook.read_text()), copy)
+        edited = _with_text_of(json.loads(notebook.read_bytes()), copy)
         if edited != copy:
             copies.keep(key, edited, notebook.stem)
     return copy is not None
@@ -115,11 +115,11 @@ def _made(notebook: Path, root: Path, folder: Path, profile: str) -> dict:
     try:
         _papermill(notebook, aside, root, profile)
         seconds = time.monotonic() - started
-        made = _finished(json.loads(aside.read_text()), profile, seconds)
+        made = _finished(json.loads(aside.read_bytes()), profile, seconds)
     finally:
         aside.unlink(missing_ok=True)
     print(f"  {notebook.name} done in {seconds:.0f} s", flush=True)
-    return _with_text_of(json.loads(notebook.read_text()), made)
+    return _with_text_of(json.loads(notebook.read_bytes()), made)
 
 
 def _papermill(notebook: Path, aside: Path, root: Path, profile: str) -> None:
@@ -173,7 +173,7 @@ def fault_of(copy: Path) -> str | None:
 def _code_cells(copy: Path) -> Iterator[tuple[int, dict]]:
     """Those that are not empty, with their place among all that papermill found."""
     added = {_INJECTED, "papermill-error-cell-tag"}
-    cells = json.loads(copy.read_text())["cells"]
+    cells = json.loads(copy.read_bytes())["cells"]
     found = (c for c in cells if not added & set(c["metadata"].get("tags", [])))
     for i, cell in enumerate(found):
         if cell["cell_type"] == "code" and "".join(cell["source"]).strip():
@@ -214,11 +214,13 @@ def _finished(notebook: dict, profile: str, seconds: float) -> dict:
 
 
 def _read(path: Path) -> tuple[dict, str, str]:
-    notebook = json.loads(path.read_text())
+    notebook = json.loads(path.read_bytes())
     facts = notebook["metadata"]["mnemonic"]
     return notebook, facts.pop("key"), facts.pop("content", "of an older version")
 
 
 def _write(path: Path, notebook: dict, key: str, content: str) -> None:
     notebook["metadata"]["mnemonic"] |= {"key": key, "content": content}
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(
+        json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

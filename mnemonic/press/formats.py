@@ -118,7 +118,7 @@ def write_config(root: Path, folder: Path, changes: dict) -> list[str]:
     """
     if not changes:
         return []
-    config = merged(yaml.safe_load((root / "_config.yml").read_text()), changes)
+    config = merged(yaml.safe_load((root / "_config.yml").read_bytes()), changes)
     sphinx, toc = config["sphinx"], config.pop("toc", None)
     dropped, added = sphinx.pop("without", []), sphinx.pop("with", [])
     kept = [x for x in sphinx["extra_extensions"] if x not in dropped]
@@ -129,9 +129,13 @@ def write_config(root: Path, folder: Path, changes: dict) -> list[str]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "_config.yml"
-    path.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+    path.write_text(
+        yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8"
+    )
     options = ["--config", str(path)]
     if toc:
-        (folder / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+        (folder / "_toc.yml").write_text(
+            yaml.safe_dump(toc, sort_keys=False), encoding="utf-8"
+        )
         options += ["--toc", str(folder / "_toc.yml")]
     return options

@@ -38,7 +38,7 @@ def trees(package: Path = PACKAGE) -> dict[str, ast.Module]:
         By name within the package, such as ``lab.grids``; a folder's ``__init__``
         bears the name of the folder.
     """
-    return {n: ast.parse(path.read_text()) for n, path in modules(package).items()}
+    return {n: ast.parse(path.read_bytes()) for n, path in modules(package).items()}
 
 
 def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
@@ -52,7 +52,8 @@ def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
     """
     known = modules(package)
     return {
-        name: {module_of(n, known) for n in named_in(path.read_text())} - {name, ""}
+        name: {module_of(n, known) for n in named_in(path.read_text(encoding="utf-8"))}
+        - {name, ""}
         for name, path in known.items()
     }
 

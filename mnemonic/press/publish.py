@@ -177,7 +177,7 @@ def render(
             print(f"the render failed: {error}", file=sys.stderr)
             return False
         kept = aside / ".bones"
-        if not kept.is_file() or kept.read_text() != bones:
+        if not kept.is_file() or kept.read_bytes() != bones.encode():
             shutil.rmtree(aside, ignore_errors=True)
         kept.unlink(missing_ok=True)
         command = [Path(sys.executable).with_name("jupyter-book"), "build", root]
@@ -199,12 +199,12 @@ def render(
             return False
         fresh = aside / "fresh"
         shutil.copytree(aside / "_build" / builder, fresh)
-        (fresh / ".key").write_text(key)
+        (fresh / ".key").write_bytes(key.encode())
         if final.exists():  # at no moment is a half of the pages there
             os.replace(final, aside / "old")
         os.replace(fresh, final)
         shutil.rmtree(aside / "old", ignore_errors=True)
-        kept.write_text(bones)
+        kept.write_bytes(bones.encode())
     print(f"the book: {final / 'index.html'}")
     return True
 

@@ -502,7 +502,7 @@ def test_on_colab_the_first_cell_fetches_the_book(tmp_path):
     here |= {"GIT_CONFIG_VALUE_0": "https://github.com/forgetting-in-one-shot/book"}
     done = subprocess.run(
         [sys.executable, "-c", COLAB, cells[0][0]["source"]],
-        cwd=tmp_path, env={**os.environ, **here}, capture_output=True, text=True,
+        cwd=tmp_path, env={**os.environ, **here}, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     book = tmp_path / "book"
@@ -616,7 +616,7 @@ def make(folder, target):
         ["make", "-f", ROOT / "Makefile", "-o", ".venv/.ready", target, "PUBLISH=true"],
         cwd=folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
 

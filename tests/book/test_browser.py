@@ -359,7 +359,9 @@ def test_a_code_cell_can_be_copied(visit):
     cell = page.locator(".cell_input .highlight").filter(has_text="mn.forget(").first
     cell.hover()
     cell.locator("button.copybtn").click()
-    notebook = json.loads((ROOT / "notebooks" / "04_forgetting.ipynb").read_text())
+    notebook = json.loads(
+        (ROOT / "notebooks" / "04_forgetting.ipynb").read_text(encoding="utf-8")
+    )
     source = next(
         "".join(c["source"])
         for c in notebook["cells"]

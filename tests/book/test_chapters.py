@@ -142,7 +142,7 @@ def toy(tmp_path_factory):
     (root / "notebooks" / "dot.png").write_bytes(b"")
     done = subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), "build", "-W", root],
-        capture_output=True, text=True,
+        capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -23,13 +23,17 @@ def run(playground, program, **values):
     """What ``program`` gives: a JavaScript expression that sees ``given``."""
     pieces = [
         playground.script,
-        (SCRIPTS / "forgetting.js").read_text(),
+        (SCRIPTS / "forgetting.js").read_text(encoding="utf-8"),
         f"const given = {json.dumps(values)};",
         "const F = Forgetting, page = F.decode(playgroundData);",
         f"process.stdout.write(JSON.stringify((() => {{ {program} }})()));",
     ]
     done = subprocess.run(
-        [NODE, "-"], input="\n".join(pieces), capture_output=True, text=True, check=True
+        [NODE, "-"],
+        input="\n".join(pieces),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -209,5 +213,5 @@ def test_data_file_holds_nothing_but_data(playground):
     assert text.startswith(start)
     json.loads(text.removeprefix(start).removesuffix(";\n"))
     for file in SCRIPTS.glob("*.js"):
-        assert "eval(" not in file.read_text()
-        assert "innerHTML" not in file.read_text()
+        assert "eval(" not in file.read_text(encoding="utf-8")
+        assert "innerHTML" not in file.read_text(encoding="utf-8")

@@ -32,7 +32,10 @@ def test_the_method_is_imported_without_what_only_some_data_need():
         "print({'torchvision', 'sklearn', 'scipy', 'mlxtend'} & {*sys.modules})"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert ran.stdout == "set()\n"
 
@@ -374,7 +377,7 @@ def test_cub_by_its_split_file(tmp_path):
     }
     for file, table in tables.items():
         lines = "\n".join(f"{k} {v}" for k, v in table.items())
-        (root / f"{file}.txt").write_text(lines)
+        (root / f"{file}.txt").write_text(lines, encoding="utf-8")
     data = mn.load_data("cub", root=tmp_path)
     assert data.n_classes == 40
     trained = sum(t for _, c, t in rows if c <= 40)
@@ -390,11 +393,11 @@ def test_cub_by_its_split_file(tmp_path):
         ("classes", "1 001.Bird\n", "", "missing or damaged .'1'."),
     ):
         path = root / f"{file}.txt"
-        whole = path.read_text()
-        path.write_text(whole.replace(old, new, 1))
+        whole = path.read_text(encoding="utf-8")
+        path.write_text(whole.replace(old, new, 1), encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             mn.load_data("cub", root=tmp_path)
-        path.write_text(whole)
+        path.write_text(whole, encoding="utf-8")
 
 
 def test_stanford_cars_through_torchvision(tmp_path):

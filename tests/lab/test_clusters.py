@@ -72,12 +72,12 @@ def test_a_killed_worker_loses_no_finished_cell(backend, tmp_path):
     if importlib.util.find_spec(NEEDS[backend]) is None:
         pytest.skip(f"{NEEDS[backend]} is not installed: it is an extra")
     script, notes = tmp_path / "script.py", tmp_path / "notes"
-    script.write_text(textwrap.dedent(SCRIPT))
+    script.write_text(textwrap.dedent(SCRIPT), encoding="utf-8")
     notes.mkdir()
     made = subprocess.run(
         [sys.executable, str(script), backend, str(notes)],
         env={**os.environ, "MNEMONIC_CACHE": str(tmp_path / "cache")},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, encoding="utf-8", timeout=300,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     frame = json.loads(made.stdout.splitlines()[-1])

@@ -114,7 +114,7 @@ TABLES = sorted(TUNED.glob("*.json"))
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda p: p.stem)
 def test_tuned_settings_fit_their_methods_and_come_from_seeds_not_reported(path):
-    table = json.loads(path.read_text())
+    table = json.loads(path.read_text(encoding="utf-8"))
     assert path.stem in PROFILES
     assert not REPORTED & set(table["about"]["seeds"])
     assert "validation" in table["about"]["objective"]
@@ -174,7 +174,7 @@ def test_tuning_looks_at_validation_images_only_and_keeps_the_best(
     words = ["smoke-fast", "--methods", "neggrad", "--trials", "3"]
     assert tuning.main(words) == 0
     assert set(looked) == {"validation"}
-    table = json.loads((tmp_path / "smoke-fast.json").read_text())
+    table = json.loads((tmp_path / "smoke-fast.json").read_text(encoding="utf-8"))
     found = table["methods"]["neggrad"]
     assert found["tried"] == 3
 
@@ -194,7 +194,9 @@ def test_tuning_looks_at_validation_images_only_and_keeps_the_best(
 
     words = ["smoke-fast", "--methods", "delete", "--trials", "1"]
     assert tuning.main(words) == 0  # what was found for another stays
-    later = json.loads((tmp_path / "smoke-fast.json").read_text())["methods"]
+    later = json.loads((tmp_path / "smoke-fast.json").read_text(encoding="utf-8"))[
+        "methods"
+    ]
     assert set(later) == {"neggrad", "delete"}
     assert later["neggrad"] == found
 

@@ -39,14 +39,14 @@ def test_finished_cells_are_read_and_damaged_ones_made_again():
     cells = sorted((cache_folder() / "cells").glob("*.json"))
     assert len(cells) == 2
     for cell in cells:  # proof that they are read
-        content = json.loads(cell.read_text())
+        content = json.loads(cell.read_text(encoding="utf-8"))
         content["cell"]["rows"][0]["y"] += 1000
         content["sha256"] = digest(content["cell"])
-        cell.write_text(json.dumps(content))
+        cell.write_text(json.dumps(content), encoding="utf-8")
     again = mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
     assert again["y"].tolist() == (first["y"] + 1000).tolist()
     for damage in ('{"cell": ', "[]", "", '{"cell": 3}'):
-        cells[0].write_text(damage)
+        cells[0].write_text(damage, encoding="utf-8")
         with pytest.warns(RuntimeWarning, match="is damaged"):
             mn.run_grid(square, [{"x": 3}], seeds=[0, 1], jobs=1)
     wider = mn.run_grid(square, [{"x": 3}], seeds=[0, 1, 2], jobs=1)
@@ -81,7 +81,7 @@ def test_interrupted_grid_goes_on(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         mn.run_grid(cell, [{}], seeds=range(5), jobs=1)
     kept = cells()
-    seeds = [json.loads(p.read_text())["cell"]["seed"] for p in kept]
+    seeds = [json.loads(p.read_text(encoding="utf-8"))["cell"]["seed"] for p in kept]
     assert sorted(seeds) == [0, 1, 2]
     monkeypatch.delenv("INTERRUPT")
     frame = mn.run_grid(cell, [{}], seeds=range(5), jobs=1)

@@ -58,7 +58,7 @@ def cell(seed):
 
 def code_of(tmp_path, source, name="cell"):
     path = tmp_path / f"cells_{len(list(tmp_path.iterdir()))}.py"
-    path.write_text(source)
+    path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("cells", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -143,14 +143,17 @@ def test_an_edit_of_words_keeps_the_digest_of_the_package(tmp_path):
     first = keys.code_digest(keys.numerical())
     assert digest() == first
     for path in package.rglob("*.py"):
-        path.write_text(f"# a word\n{path.read_text()}\n'another'\n")
-    (package / "press" / "plots.py").write_text("x = 1")
+        path.write_text(
+            f"# a word\n{path.read_text(encoding='utf-8')}\n'another'\n",
+            encoding="utf-8",
+        )
+    (package / "press" / "plots.py").write_text("x = 1", encoding="utf-8")
     assert digest() == first
-    (package / "lab" / "tuned" / "new.json").write_text("{}")
+    (package / "lab" / "tuned" / "new.json").write_text("{}", encoding="utf-8")
     assert digest() != first
     (package / "lab" / "tuned" / "new.json").unlink()
     assert digest() == first
-    (package / "networks.py").write_text("x = 1")
+    (package / "networks.py").write_text("x = 1", encoding="utf-8")
     assert digest() != first
 
 
@@ -212,6 +215,6 @@ def test_keys_are_the_same_in_every_process():
     )
     said = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": "0"},
-        capture_output=True, text=True, check=True,
+        capture_output=True, encoding="utf-8", check=True,
     ).stdout  # fmt: skip
     assert said.strip() == digest(keys.code_of(grids.run_grid))

@@ -210,7 +210,7 @@ def test_record_is_read_back_as_it_was(folder, frame):
 
 
 def spoil(path, change):
-    path.write_text(change(path.read_text()))
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,8 @@ def checkout(tmp_path, monkeypatch):
     """A repository of its own for the package's file."""
     package = tmp_path / "repository" / "mnemonic"
     (package / "lab").mkdir(parents=True)
-    (package / "data.py").write_text("code = 1\n")
-    (package.parent / "notes.md").write_text("text\n")
+    (package / "data.py").write_text("code = 1\n", encoding="utf-8")
+    (package.parent / "notes.md").write_text("text\n", encoding="utf-8")
     monkeypatch.setattr(results, "__file__", str(package / "lab" / "results.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     return package.parent
@@ -311,9 +311,9 @@ def test_commit_is_named_and_says_when_the_package_differs(checkout):
     git(checkout, "commit", "-qm", "first")
     clean = results.provenance()["commit"]
     assert re.fullmatch(r"commit [0-9a-f]{7,}", clean)
-    (checkout / "notes.md").write_text("other text\n")
+    (checkout / "notes.md").write_text("other text\n", encoding="utf-8")
     assert results.provenance()["commit"] == clean
-    (checkout / "mnemonic" / "data.py").write_text("code = 2\n")
+    (checkout / "mnemonic" / "data.py").write_text("code = 2\n", encoding="utf-8")
     assert results.provenance()["commit"] == f"{clean} (changed)"
 
 

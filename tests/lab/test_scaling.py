@@ -177,7 +177,10 @@ for call in (fill, lambda: None, fill):
     print(peak_mib(call, torch.device("cpu")))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     first, nothing, again = map(float, done.stdout.split())
     if math.isnan(first):

@@ -94,7 +94,7 @@ def test_running_a_chapter_finds_what_does_not_work(tmp_path):
     markdown = {"cell_type": "markdown", "id": "m", "metadata": {}, "source": [text]}
     notebook = {"cells": [cell, markdown], "metadata": {}, "nbformat": 4}
     path = tmp_path / "01_a.ipynb"
-    path.write_text(json.dumps({**notebook, "nbformat_minor": 5}))
+    path.write_text(json.dumps({**notebook, "nbformat_minor": 5}), encoding="utf-8")
     faults = editions.faults_of(editions.run_checked(path, tmp_path, "smoke"))
     assert [f.split()[0] for f in faults] == [
         "open-exercise", "wrong-solution", "fails-solution"
@@ -117,7 +117,7 @@ def test_student_folder_is_written_anew(tmp_path):
         for name in names:
             assert b"{solution}" not in packed.read(name)
     (copy,) = (folder / "executed" / "smoke").glob("*.ipynb")
-    assert "{solution}" not in copy.read_text()
+    assert "{solution}" not in copy.read_text(encoding="utf-8")
 
 
 def make_student(build):
@@ -257,8 +257,8 @@ def test_other_formats_change_the_one_configuration(tmp_path, name):
 
     options = formats.write_config(ROOT, tmp_path / "aside", formats.FORMATS[name])
     named = dict(zip(options[::2], options[1::2], strict=True))
-    ours = yaml.safe_load((ROOT / "_config.yml").read_text())
-    theirs = yaml.safe_load(Path(named["--config"]).read_text())
+    ours = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    theirs = yaml.safe_load(Path(named["--config"]).read_text(encoding="utf-8"))
     assert theirs["title"] == ours["title"]
     assert theirs["sphinx"]["config"]["html_math_renderer"] == "mathml"
     for folder in theirs["sphinx"]["local_extensions"].values():

@@ -54,7 +54,7 @@ def root(tmp_path):
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, encoding="utf-8")
     for name in ("01_one", "02_two"):
         write_notebook(root / "notebooks" / f"{name}.ipynb", "print(profile)")
     return root
@@ -77,7 +77,7 @@ def command(root, *options):
 
 
 def outputs(copy):
-    cells = json.loads(copy.read_text())["cells"]
+    cells = json.loads(copy.read_text(encoding="utf-8"))["cells"]
     streams = [o for c in cells for o in c.get("outputs", []) if "text" in o]
     return "".join("".join(o["text"]) for o in streams)
 
@@ -109,20 +109,20 @@ def key(root, profile="smoke"):
 def test_key_follows_what_a_run_depends_on(root, name):
     write_notebook(root / "notebooks" / "01_one.ipynb", "recorded('run')")
     before = key(root)
-    content = (root / name).read_text()
-    (root / name).write_text(f"{content} ")
+    content = (root / name).read_text(encoding="utf-8")
+    (root / name).write_text(f"{content} ", encoding="utf-8")
     assert (key(root) != before) == (not name.endswith(".py"))  # mere layout
-    (root / name).write_text(f"{content}\ny = 2\n")
+    (root / name).write_text(f"{content}\ny = 2\n", encoding="utf-8")
     assert key(root) != before
-    (root / name).write_text(content)
+    (root / name).write_text(content, encoding="utf-8")
     assert key(root) == before
 
 
 def edited(notebook, old, new):
     """The notebook with another text in one of its cells."""
-    content = notebook.read_text()
+    content = notebook.read_text(encoding="utf-8")
     assert old in content
-    notebook.write_text(content.replace(old, new))
+    notebook.write_text(content.replace(old, new), encoding="utf-8")
 
 
 def test_key_follows_the_code_of_the_notebook_and_not_its_text(root):
@@ -141,13 +141,13 @@ def test_text_that_was_edited_stands_in_the_copy_and_nothing_is_run(root, ran):
     assert publish_in(root, "--no-render", "--only", "01") == 0
     ran.clear()
     edited(one, "Text.", "Other words.")
-    content = json.loads(one.read_text())
+    content = json.loads(one.read_text(encoding="utf-8"))
     content["cells"][2]["metadata"]["tags"] = ["hide-input"]
     content["cells"].insert(2, nbformat.v4.new_markdown_cell("Between."))
-    one.write_text(json.dumps(content))
+    one.write_text(json.dumps(content), encoding="utf-8")
     assert publish_in(root, "--no-render", "--only", "01") == 0
     assert ran == []
-    cells = json.loads(copy.read_text())["cells"]
+    cells = json.loads(copy.read_text(encoding="utf-8"))["cells"]
     text = ["".join(c["source"]) for c in cells]
     assert text[0].endswith("Other words.")
     assert text[2:] == ["Between.", "x = 1", "y = 2"]
@@ -198,27 +198,27 @@ def test_key_follows_the_figures_and_checks_that_a_notebook_names(root, code, fo
     write_notebook(root / "notebooks" / "01_one.ipynb", code)
     for name, text in FIGURES.items():
         (root / "mnemonic" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "mnemonic" / name).write_text(text)
+        (root / "mnemonic" / name).write_text(text, encoding="utf-8")
     before, changed = key(root), set()
     for name, text in FIGURES.items():
         path = root / "mnemonic" / name
-        path.write_text(f"'''Words.'''\n{text}  # more words")
+        path.write_text(f"'''Words.'''\n{text}  # more words", encoding="utf-8")
         assert key(root) == before
-        path.write_text(f"{text}\ny = 2\n")
+        path.write_text(f"{text}\ny = 2\n", encoding="utf-8")
         changed |= {name} if key(root) != before else set()
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     assert changed == followed
 
 
 def test_key_of_what_is_no_notebook(root):
-    (root / "notebooks" / "01_one.ipynb").write_text("{")
+    (root / "notebooks" / "01_one.ipynb").write_text("{", encoding="utf-8")
     assert key(root)
 
 
 def test_key_follows_files_that_come_go_and_move(root):
     package = root / "mnemonic"
     keys = [key(root)]
-    (package / "c.py").write_text("")
+    (package / "c.py").write_text("", encoding="utf-8")
     keys.append(key(root))
     (package / "c.py").rename(package / "d.py")
     keys.append(key(root))
@@ -243,7 +243,7 @@ def test_key_follows_files_that_come_go_and_move(root):
 def test_key_does_not_follow_other_files(root, name):
     before = key(root)
     (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text("something else")
+    (root / name).write_text("something else", encoding="utf-8")
     assert key(root) == before
 
 
@@ -288,11 +288,11 @@ def ran(monkeypatch, _few_packages):
 
     def execute(notebook, copy, *, parameters, **_):
         log.append(Path(notebook).name)
-        content = json.loads(Path(notebook).read_text())
+        content = json.loads(Path(notebook).read_text(encoding="utf-8"))
         code = [c for c in content["cells"] if c["cell_type"] == "code"]
         for i, cell in enumerate(code, start=1):
             cell["execution_count"] = i
-        Path(copy).write_text(json.dumps(content))
+        Path(copy).write_text(json.dumps(content), encoding="utf-8")
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
     return log
@@ -309,13 +309,13 @@ def test_only_what_changed_is_run(root, ran):
     assert runs() == []
     write_notebook(root / "notebooks" / "02_two.ipynb", "print(2)")
     assert runs() == both[1:]
-    (root / "mnemonic" / "a.py").write_text("x = 2\n")
+    (root / "mnemonic" / "a.py").write_text("x = 2\n", encoding="utf-8")
     assert runs("--only", "01") == both[:1]
     assert runs("--only", "01", "02") == both[1:]
     assert runs("--profile", "quick") == both  # a folder a profile
     assert runs() == []
     copy = root / EXECUTED / "01_one.ipynb"
-    copy.write_text(copy.read_text()[:-30])
+    copy.write_text(copy.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     with pytest.warns(RuntimeWarning, match=r"01_one\.ipynb is damaged"):
         assert runs() == both[:1]
     (root / EXECUTED / "01_one.ipynb.damaged").unlink()
@@ -397,7 +397,9 @@ def test_what_makes_a_copy_unfit_for_print(tmp_path, cells, fault):
         "outputs": [],
     }
     copy = tmp_path / "copy.ipynb"
-    copy.write_text(json.dumps({"cells": [{**usual, **cell} for cell in cells]}))
+    copy.write_text(
+        json.dumps({"cells": [{**usual, **cell} for cell in cells]}), encoding="utf-8"
+    )
     found = executed.fault_of(copy)
     assert found == fault or found.startswith(fault)
 
@@ -411,7 +413,7 @@ def test_executed_copy_says_where_it_is_from(root):
     clean = one.read_bytes()
     assert publish_in(root, "--no-render", "--only", "01") == 0
     assert one.read_bytes() == clean
-    copy = json.loads((root / EXECUTED / "01_one.ipynb").read_text())
+    copy = json.loads((root / EXECUTED / "01_one.ipynb").read_text(encoding="utf-8"))
     assert outputs(root / EXECUTED / "01_one.ipynb") == f"smoke {root}\n"
     facts = copy["metadata"]["mnemonic"]
     ours = {"key", "content", "profile", "data", "seconds", "cores"}
@@ -429,12 +431,12 @@ def test_failed_notebooks_are_named_and_never_rendered(root, capsys, monkeypatch
     notebooks, executed = root / "notebooks", root / EXECUTED
     write_notebook(notebooks / "02_two.ipynb", "1", "y = 2\nraise ValueError('boom')")
     write_notebook(notebooks / "03_three.ipynb", "import sys; sys.stderr.write('oh')")
-    (notebooks / "04_four.ipynb").write_text("{")
+    (notebooks / "04_four.ipynb").write_text("{", encoding="utf-8")
     write_notebook(notebooks / "05_five.ipynb", "print(5)")
     write_notebook(notebooks / "06_six.ipynb", "6", "import os; os._exit(1)", "7")
     executed.mkdir(parents=True)
     older = json.dumps({"cells": [], "metadata": {"mnemonic": {"key": "old"}}})
-    (executed / "02_two.ipynb").write_text(older)
+    (executed / "02_two.ipynb").write_text(older, encoding="utf-8")
     monkeypatch.setattr(publish, "render", lambda *_: pytest.fail("it was rendered"))
 
     assert publish_in(root) == 1
@@ -449,7 +451,7 @@ def test_failed_notebooks_are_named_and_never_rendered(root, capsys, monkeypatch
         "failed\n"
     )
     assert names(executed) == ["01_one.ipynb", "02_two.ipynb", "05_five.ipynb"]
-    assert (executed / "02_two.ipynb").read_text() == older
+    assert (executed / "02_two.ipynb").read_text(encoding="utf-8") == older
     assert outputs(executed / "05_five.ipynb") == "5\n"
 
     assert publish_in(root, "--no-render", "--only", "01", "05") == 0
@@ -514,7 +516,7 @@ print("two")
     write_notebook(root / "notebooks" / "02_two.ipynb", slow)
     write_notebook(root / "notebooks" / "03_three.ipynb", slow.replace("two", "three"))
     build = subprocess.Popen(
-        command(root), cwd=tmp_path, start_new_session=True, text=True,
+        command(root), cwd=tmp_path, start_new_session=True, encoding="utf-8",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -534,9 +536,14 @@ print("two")
     assert names(root / EXECUTED) == ["01_one.ipynb"]
     assert sorted(names(root / "_build")) == ["executed"]
     deadline = time.monotonic() + 10
-    while is_alive(int(started.read_text())) and time.monotonic() < deadline:
+    while (
+        is_alive(int(started.read_text(encoding="utf-8")))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.1)
-    assert not is_alive(int(started.read_text())), "its kernel was left behind"
+    assert not is_alive(int(started.read_text(encoding="utf-8"))), (
+        "its kernel was left behind"
+    )
 
     go.touch()
     kept = (root / EXECUTED / "01_one.ipynb").stat().st_mtime_ns
@@ -556,14 +563,14 @@ def test_two_builds_at_once_run_each_notebook_once(root, tmp_path):
     options = ("--no-render", "--only", "01")
     builds = [
         subprocess.Popen(
-            command(root, *options), cwd=tmp_path, text=True,
+            command(root, *options), cwd=tmp_path, encoding="utf-8",
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for _ in range(2)
     ]  # fmt: skip
     said = sorted((b.communicate(timeout=120)[0] for b in builds), key=len)
     assert [b.returncode for b in builds] == [0, 0], said
-    assert log.read_text() == "run\n"
+    assert log.read_text(encoding="utf-8") == "run\n"
     assert said[0] == ""
     assert said[1].startswith("running 01_one.ipynb (smoke) …\n  01_one.ipynb done")
     assert names(root / EXECUTED) == ["01_one.ipynb"]
@@ -595,9 +602,11 @@ def jupyter_book(tmp_path, monkeypatch):
 
     def play(status=0, pause=0):
         text = FAKE_JUPYTER_BOOK.format(log=log, status=status, pause=pause)
-        script.write_text(text)
+        script.write_text(text, encoding="utf-8")
         script.chmod(0o755)
-        return lambda: log.read_text().splitlines() if log.exists() else []
+        return lambda: (
+            log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        )
 
     return play
 
@@ -614,10 +623,10 @@ def test_pages_are_rendered_when_something_changed(root, ran, jupyter_book, caps
     for i, name in enumerate(
         ["book/intro.md", "_config.yml", "_toc.yml", "CHANGELOG.md", "mnemonic/a.py"]
     ):
-        (root / name).write_text("changed: 1\n")
+        (root / name).write_text("changed: 1\n", encoding="utf-8")
         assert publish_in(root) == 0
         assert len(calls()) == i + 2, name
-    (root / "tests.md").write_text("not part of the book")
+    (root / "tests.md").write_text("not part of the book", encoding="utf-8")
     assert publish_in(root) == 0
     assert publish_in(root, "--builder", "singlehtml") == 0
     assert publish_in(root, "--builder", "singlehtml") == 0
@@ -625,9 +634,9 @@ def test_pages_are_rendered_when_something_changed(root, ran, jupyter_book, caps
     renders = ["render-html", "render-singlehtml"]  # what the next render goes on from
     assert names(root / "_build") == ["executed", "html", *renders, "singlehtml"]
     assert publish_in(root, "--profile", "quick") == 0  # takes the place of smoke
-    assert '"profile": "quick"' in (html / "index.html").read_text()
+    assert '"profile": "quick"' in (html / "index.html").read_text(encoding="utf-8")
     assert publish_in(root) == 0
-    assert '"profile": "smoke"' in (html / "index.html").read_text()
+    assert '"profile": "smoke"' in (html / "index.html").read_text(encoding="utf-8")
 
 
 def test_only_sentences_are_rendered_on_top_of_the_last_render(root, ran, jupyter_book):
@@ -643,15 +652,19 @@ def test_only_sentences_are_rendered_on_top_of_the_last_render(root, ran, jupyte
 
     edited(one, "Text.", "Other words.")
     assert goes_on()
-    (root / "book" / "intro.md").write_text("# Intro\n\nWords.\n")
+    (root / "book" / "intro.md").write_text("# Intro\n\nWords.\n", encoding="utf-8")
     assert not goes_on()  # a line more
-    (root / "book" / "intro.md").write_text("# Intro\n\nOther words.\n")
+    (root / "book" / "intro.md").write_text(
+        "# Intro\n\nOther words.\n", encoding="utf-8"
+    )
     assert goes_on()
-    (root / "book" / "intro.md").write_text("# Another heading\n\nOther words.\n")
+    (root / "book" / "intro.md").write_text(
+        "# Another heading\n\nOther words.\n", encoding="utf-8"
+    )
     assert not goes_on()  # other pages may show it
     edited(one, "x = 1", "x = 2")
     assert not goes_on()
-    (root / "mnemonic" / "a.py").write_text('"Words."\nx = 1\n')
+    (root / "mnemonic" / "a.py").write_text('"Words."\nx = 1\n', encoding="utf-8")
     assert not goes_on()
     jupyter_book(status=1)
     edited(one, "Other words.", "More words.")
@@ -663,7 +676,7 @@ def test_only_sentences_are_rendered_on_top_of_the_last_render(root, ran, jupyte
 def test_one_chapter_is_rendered_by_itself(root, ran, jupyter_book, capsys):
     calls = jupyter_book()
     sphinx = "sphinx: {extra_extensions: [], local_extensions: {}}"
-    (root / "_config.yml").write_text(f"title: A book\n{sphinx}\n")
+    (root / "_config.yml").write_text(f"title: A book\n{sphinx}\n", encoding="utf-8")
     assert publish_in(root, "--only", "02") == 0
     assert ran == ["02_two.ipynb"]
     page = root / "_build" / "chapter" / "index.html"
@@ -671,7 +684,9 @@ def test_one_chapter_is_rendered_by_itself(root, ran, jupyter_book, capsys):
     assert page.exists()
     (call,) = calls()
     assert "-W" not in call.split()  # its links lead to chapters that are not there
-    toc = (root / "_build" / "render-chapter" / "config" / "_toc.yml").read_text()
+    toc = (root / "_build" / "render-chapter" / "config" / "_toc.yml").read_text(
+        encoding="utf-8"
+    )
     assert "root: notebooks/02_two\n" in toc
     assert not (root / "_build" / "html").exists()
 
@@ -680,25 +695,25 @@ def test_pages_of_a_render_that_failed_are_not_shown(root, ran, jupyter_book, ca
     jupyter_book()
     assert publish_in(root) == 0
     html = root / "_build" / "html"
-    old = (html / "index.html").read_text()
+    old = (html / "index.html").read_text(encoding="utf-8")
     calls = jupyter_book(status=1)
     write_notebook(root / "notebooks" / "01_one.ipynb", "print('new')")
     for _ in range(2):  # the failure is not taken for done
         assert publish_in(root) == 1
         said = capsys.readouterr().err
         assert said == "the render failed:\n  page.md:3: WARNING: it is amiss\n"
-        assert (html / "index.html").read_text() == old
+        assert (html / "index.html").read_text(encoding="utf-8") == old
     assert len(calls()) == 3
     jupyter_book()
     assert publish_in(root) == 0
-    assert "new" in (html / "index.html").read_text()
+    assert "new" in (html / "index.html").read_text(encoding="utf-8")
 
 
 def test_pages_are_replaced_whole(root, ran, jupyter_book, monkeypatch):
     calls = jupyter_book()
     html, intro = root / "_build" / "html", root / "book" / "intro.md"
     assert publish_in(root) == 0
-    before, replace = intro.read_text(), os.replace
+    before, replace = intro.read_text(encoding="utf-8"), os.replace
 
     def stopped(source, target):
         if target == html:
@@ -706,13 +721,13 @@ def test_pages_are_replaced_whole(root, ran, jupyter_book, monkeypatch):
             raise KeyboardInterrupt
         replace(source, target)
 
-    intro.write_text("# Another")
+    intro.write_text("# Another", encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", stopped)
         with pytest.raises(KeyboardInterrupt):
             publish_in(root)
     assert not html.exists()  # and not a part of it
-    intro.write_text(before)
+    intro.write_text(before, encoding="utf-8")
     assert publish_in(root) == 0
     assert (html / "index.html").exists()
     assert len(calls()) == 3
@@ -742,11 +757,13 @@ def test_two_renders_at_once(root, ran, jupyter_book, capsys):
 def test_warning_of_sphinx_is_fatal_and_the_old_page_stays(root, ran, capsys):
     html = root / "_build" / "html"
     html.mkdir(parents=True)
-    (html / "index.html").write_text("old")
-    (root / "book" / "intro.md").write_text("# Intro\n\n[](no-such-place)\n")
+    (html / "index.html").write_text("old", encoding="utf-8")
+    (root / "book" / "intro.md").write_text(
+        "# Intro\n\n[](no-such-place)\n", encoding="utf-8"
+    )
     assert publish_in(root) == 1
     said = capsys.readouterr().err
     assert "the render failed:" in said
     assert "book/intro.md:3: WARNING" in said
     assert "no-such-place" in said
-    assert (html / "index.html").read_text() == "old"
+    assert (html / "index.html").read_text(encoding="utf-8") == "old"
