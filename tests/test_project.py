@@ -271,11 +271,58 @@ def test_set_up_that_failed_is_not_taken_for_done(fresh):
     assert "mnemonic.press.publish" in log
 
 
+def test_pips_own_settings_do_not_stop_the_set_up(fresh, tmp_path):
+    text = FAKE_PYTHON.format(log=tmp_path / "log")
+    (tmp_path / "python").write_text(f"{text}echo $PIP_USER >>log", encoding="utf-8")
+    _, log = fresh("book", PIP_USER="1")
+    assert {line for line in log.splitlines() if line.isdigit()} == {"0"}
+
+
+def test_the_browser_is_told_the_pdfs_page_by_its_address(tmp_path):
+    folder = tmp_path / "a#b 100%"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("_build/singlehtml/book/intro.html", ".venv/bin/x"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    python, browser = folder / ".venv" / "bin" / "python", folder / "browser"
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -m ] || exec {sys.executable} "$@"\n', encoding="utf-8"
+    )
+    browser.write_text(
+        '#!/bin/sh\nfor page; do :; done\necho "$page"\n', encoding="utf-8"
+    )
+    for script in (python, browser):
+        script.chmod(0o755)
+    done = call("make", "-o", ".venv/.ready", "pdf", "CHROMIUM=./browser", cwd=folder)
+    page = folder / "_build" / "singlehtml" / "book.html"
+    assert page.as_uri() in done.stdout.splitlines(), done.stderr
+    assert "%23" in page.as_uri()
+
+
+def test_lines_end_alike_whatever_git_is_told(tmp_path):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    clone = ("clone", "-q", "--depth", "1", ROOT.as_uri(), tmp_path / "book")
+    assert call("git", "-c", "core.autocrlf=true", *clone).returncode == 0
+    said = call("git", "ls-files", "--eol", cwd=tmp_path / "book").stdout
+    assert {line.split()[1] for line in said.splitlines()} == {"w/lf", "w/-text"}
+
+
 def test_pdf_without_a_browser_says_what_to_install(fresh):
     done, log = fresh("pdf", "CHROMIUM=")
     assert done.returncode
     assert "apt-get install chromium" in done.stderr
     assert "mnemonic.press.publish" not in log
+
+
+def test_examples_are_copied_without_their_prompts():
+    options = yaml.safe_load(read("_config.yml"))["sphinx"]["config"]
+    assert options["copybutton_prompt_is_regexp"] is True
+    prompt = re.compile(options["copybutton_prompt_text"])
+    lines = [">>> x = 1", "... y", "$ make", "1"]
+    assert [prompt.sub("", line) for line in lines] == ["x = 1", "y", "make", "1"]
 
 
 def test_config_is_read_as_it_is_meant():

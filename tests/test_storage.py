@@ -138,7 +138,8 @@ def test_cache_folder_by_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert storage.cache_folder() == tmp_path / "mnemonic"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
     assert storage.cache_folder() == tmp_path / ".cache" / "mnemonic"
 
 
@@ -152,7 +153,7 @@ def one_file(folder):
 @pytest.fixture
 def stranger():
     """A user who owns nothing here; what they may not do, root may not either."""
-    if os.geteuid():
+    if getattr(os, "geteuid", bool)() or not hasattr(os, "seteuid"):
         pytest.skip("only root can be somebody else")
     importlib.import_module("filelock")  # while it may be read
     folder = Path(tempfile.mkdtemp())
@@ -187,6 +188,7 @@ def test_what_somebody_else_made_is_read_and_nothing_more(stranger):
         store.fetch("a", lambda: pytest.fail("work for nothing"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664),
                                              (0o077, 0o600)])  # fmt: skip
 def test_files_have_the_permissions_of_the_umask(umask, mode, tmp_path, codes):
@@ -240,7 +242,8 @@ def test_no_home_folder_and_its_sign(tmp_path, monkeypatch):
             storage.cache_folder()
     monkeypatch.setenv("MNEMONIC_CACHE", str(tmp_path))
     assert storage.cache_folder() == tmp_path
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("MNEMONIC_CACHE", "~/cache")
     assert storage.cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("MNEMONIC_CACHE")
