@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mnemonic as mn
 from mnemonic import storage
 from mnemonic.training.recipe import Recipe
 
@@ -249,3 +250,28 @@ def test_no_home_folder_and_its_sign(tmp_path, monkeypatch):
     monkeypatch.delenv("MNEMONIC_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "~/xdg")
     assert storage.cache_folder() == tmp_path / "xdg" / "mnemonic"
+
+
+def test_what_is_kept_on_a_read_only_disk_is_fetched(data, monkeypatch):
+    def fetched():
+        model, recipe = mn.build_model("mlp", data), mn.Recipe(epochs=1)
+        mn.trained(model, data, recipe=recipe, progress=False)
+        return mn.run_grid(two, [{}], seeds=[0], jobs=1)["v"].tolist()
+
+    assert fetched() == [2]
+
+    def refused(*_, **__):  # such a disk refuses to remove even what is not there
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for place, name in (
+        (Path, "unlink"),
+        (Path, "mkdir"),
+        (os, "open"),
+        (os, "replace"),
+    ):
+        monkeypatch.setattr(place, name, refused)
+    assert fetched() == [2]
+
+
+def two(seed):
+    return {"v": 2}

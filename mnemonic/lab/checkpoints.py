@@ -12,6 +12,7 @@ Example:
     True
 """
 
+import contextlib
 import json
 from dataclasses import astuple
 from functools import partial
@@ -84,7 +85,8 @@ def trained(
         return dict(model.state_dict()), json.dumps(astuple(history))
 
     weights, kept = store.fetch(key, make)
-    (folder / f"{key}.epoch").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is none, or nothing may be taken away
+        (folder / f"{key}.epoch").unlink()
     model.load_state_dict(weights)
     model.to(device).eval()
     losses, seconds = json.loads(kept)
