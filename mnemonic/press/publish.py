@@ -27,7 +27,7 @@ from mnemonic.press.formats import (
     of_chapters,
     write_config,
 )
-from mnemonic.press.side_by_side import run_all
+from mnemonic.press.side_by_side import run_all, take_any_console
 from mnemonic.storage import alone, digest, intact
 
 PROFILES = ("smoke", "quick", "full")
@@ -43,9 +43,7 @@ def command_line(name: str) -> argparse.ArgumentParser:
     Returns:
         A parser; a wrong call ends the process with 2.
     """
-    for stream in (sys.stdout, sys.stderr):  # a character is no reason to stop
-        with contextlib.suppress(AttributeError):  # a test's
-            stream.reconfigure(errors="backslashreplace")
+    take_any_console()
     parser = argparse.ArgumentParser(prog=f"python -m mnemonic.press.{name}")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
     parser.add_argument("--root", type=Path, default=".", help="the repository")

@@ -3,6 +3,7 @@
 A network that two of them want is trained by one, and the other waits for it.
 """
 
+import contextlib
 import math
 import os
 import signal
@@ -61,8 +62,16 @@ def run_all(notebooks: list[Path], root: Path, build: Path, profile: str) -> lis
     return sorted(n.name for n, g in zip(longest, good, strict=True) if not g)
 
 
+def take_any_console() -> None:
+    """Show a character that the console does not know by its number, and go on."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a test's
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _one_of_several(cores: str) -> None:
     """The kernels of this process use so many cores; it ends when it is told to."""
+    take_any_console()
     os.environ |= {"LOKY_MAX_CPU_COUNT": cores, "OMP_NUM_THREADS": cores}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and one says so
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

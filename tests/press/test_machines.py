@@ -103,6 +103,20 @@ def test_no_setting_alone_changes_the_book(tmp_path, hostile):
         assert words == f"{sys.executable} False 猫\n", name
 
 
+@pytest.mark.soak(why="processes that import everything")
+def test_two_chapters_at_once_on_a_console_that_knows_ascii_alone(tmp_path):
+    for name in ("01_one", "02_two"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", "print('猫')")
+    call = ["--profile", "smoke", "--root", str(tmp_path), "--no-render"]
+    env = {"PYTHONIOENCODING": "ascii", "LOKY_MAX_CPU_COUNT": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", PUBLISH, *call], env={**os.environ, **env},
+        cwd=ROOT, capture_output=True, encoding="ascii",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "running 02_two.ipynb (smoke) \\u2026" in done.stdout
+
+
 def test_what_a_reader_left_is_no_chapter_unless_it_is_named(tmp_path, capsys):
     names = ["02_two", "01_one", "Untitled", "01_one-Copy1"]
     for name in names:
