@@ -9,7 +9,7 @@ Example:
     42
 """
 
-from IPython.core.interactiveshell import InteractiveShell
+from IPython import get_ipython
 from IPython.display import display as show
 
 HIDDEN = "application/papermill.record/"  # kept with the page, and not displayed
@@ -23,7 +23,12 @@ def glue(name: str, value: object, display: bool = True) -> None:
         value: A text, a number, a figure, a table.
         display: Whether it is displayed where it is glued, too.
     """
-    kinds, metadata = InteractiveShell.instance().display_formatter.format(value)
+    shell = get_ipython()
+    if shell is None:  # a chapter that is run as a script
+        if display:
+            print(value)
+        return
+    kinds, metadata = shell.display_formatter.format(value)
     prefix = "" if display else HIDDEN
     metadata["scrapbook"] = {"name": name, "mime_prefix": prefix}
     shown = {prefix + kind: content for kind, content in kinds.items()}
