@@ -68,7 +68,8 @@ def evaluate(
             network that gives NaN for any image.
     """
     k, device = checked_data(data).n_classes, device_of(model)
-    classes, asked = checked_classes(classes, k), named_split(data, split)
+    classes = checked_classes(classes, data.class_names)
+    asked = named_split(data, split)
     forgets = sum(asked.labels == c for c in classes).count_nonzero()
     if not 0 < forgets < len(asked):
         raise ValueError(

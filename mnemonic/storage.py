@@ -36,7 +36,7 @@ def cache_folder() -> Path:
     """Folder for what can be made again: ``$MNEMONIC_CACHE`` or the user's cache."""
     named = os.environ.get("MNEMONIC_CACHE")
     if named:
-        return Path(named)
+        return Path(os.path.expanduser(named))
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mnemonic"
 

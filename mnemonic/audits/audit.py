@@ -103,7 +103,7 @@ def audit(
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
+    classes = checked_classes(classes, checked_data(data).class_names)
     references = [] if reference is None else reference
     references = list(references) if isinstance(references, Sequence) else [references]
     if codes is not None:

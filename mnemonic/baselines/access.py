@@ -75,7 +75,9 @@ class Access:
     _whole: ImageData | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        self.classes = checked_classes(self.classes, checked_data(self.data).n_classes)
+        self.classes = checked_classes(
+            self.classes, checked_data(self.data).class_names
+        )
         if self.codes is not None:
             checked_codes(self.codes)
         if self._had is None:

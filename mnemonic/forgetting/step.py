@@ -122,7 +122,7 @@ def forget_from_data(
     """
     check_samples(inputs, labels)
     inputs, labels = (t.to(device_of(model)) for t in (inputs, labels))
-    classes = checked_classes(classes, check_outputs(model, inputs[:2]).shape[1])
+    classes = checked_classes(classes, range(check_outputs(model, inputs[:2]).shape[1]))
     n_forget = int(belongs(labels, classes).sum())
     if n_forget in (0, len(labels)):
         raise ValueError(
@@ -180,7 +180,7 @@ def _on_codes(model, codes, classes) -> tuple[Tensor, Tensor, Tensor, tuple[int,
     """Logits, images and labels of the codes, and the forget classes in order."""
     logits = code_logits(model, codes)
     there = codes.images.to(logits.device), codes.labels.to(logits.device)
-    return logits, *there, checked_classes(classes, len(logits))
+    return logits, *there, checked_classes(classes, codes.class_names)
 
 
 def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgotten:

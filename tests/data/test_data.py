@@ -149,14 +149,15 @@ X, Y = blobs()
         ({"augmentation": "blur"}, "unknown augmentation 'blur'"),
         ({"train": None}, "train is no pair of images and labels"),
         ({"train": (None, Y)}, "train is no pair"),
-        ({"test": (X, ["a"] * 120)}, "test is no pair"),
+        ({"test": (X, ["a"] * 120)}, "test split has no image of b, c"),
+        ({"test": (X, ["z"] * 120)}, "test is no pair .*z: not the name of one class"),
         ({"train": (X, Y > 0)}, "give 120 integers"),
         ({"validation": (X[Y != 1], Y[Y != 1])}, "validation split has no image of b"),
         (
             {"validation": (X[:0], Y[:0])},
             "validation images are torch.float32 of shape .0, 1, 6, 6.",
         ),
-        ({"train": (X[:3], Y[:3])}, "train split has no image of a, b, c"),
+        ({"train": (X[:3], Y[:3])}, "single training image of a, b, c, and validation"),
         ({"class_names": None}, "class_names is None"),
     ],
 )
