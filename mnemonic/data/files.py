@@ -166,8 +166,8 @@ def class_folders(folder: Path) -> tuple[list[str], dict[str, list[tuple[str, in
         kinds = Counter(os.path.splitext(f)[1].lower() for f in left_out)
         kinds = [f"{n} {end or 'without ending'}" for end, n in kinds.most_common()]
         warnings.warn(
-            f"{folder}: {len(left_out)} files are left out, as no image that Pillow "
-            f"reads or in no class ({listed(kinds)}): {listed(left_out)}",
+            f"{folder}: files left out, as no image that Pillow reads or in no class: "
+            f"{len(left_out)} ({listed(kinds)}), such as {listed(left_out)}",
             stacklevel=4,
         )
     return names, rows

@@ -125,8 +125,8 @@ def normalisation(mean: object, std: object, train: Split) -> tuple[Tensor, Tens
         return statistics(train)
     channels = 3 if isinstance(train, FileSplit) else train.pixels.shape[1]
     try:
-        given = (_copied(value).float().flatten() for value in (mean, std))
-        means, deviations = (v.expand(channels).clone() for v in given)
+        given = (np.array(v, np.float32).flatten() for v in (mean, std))
+        means, deviations = (torch.tensor(v).expand(channels).clone() for v in given)
         fits = 0 <= means.min() <= means.max() <= 1
         fits = fits and 0 < deviations.min() <= deviations.max() <= 1
     except (TypeError, ValueError, RuntimeError):
