@@ -125,8 +125,9 @@ def normalisation(mean: object, std: object, train: Split) -> tuple[Tensor, Tens
         return statistics(train)
     channels = 3 if isinstance(train, FileSplit) else train.pixels.shape[1]
     try:
-        given = (np.array(v, np.float32).flatten() for v in (mean, std))
-        means, deviations = (torch.tensor(v).expand(channels).clone() for v in given)
+        means, deviations = (
+            _copied(value).flatten().expand(channels) for value in (mean, std)
+        )
         fits = 0 <= means.min() <= means.max() <= 1
         fits = fits and 0 < deviations.min() <= deviations.max() <= 1
     except (TypeError, ValueError, RuntimeError):
@@ -137,7 +138,7 @@ def normalisation(mean: object, std: object, train: Split) -> tuple[Tensor, Tens
             f"each of {channels} channels, for pixels in [0, 1]: mean from 0 to 1, std "
             "above 0 and up to 1 (what is made for pixels to 255 is divided by 255)"
         )
-    return means, deviations
+    return tuple(v.to(torch.float32, copy=True) for v in (means, deviations))
 
 
 def folder_splits(

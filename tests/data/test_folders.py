@@ -5,6 +5,7 @@ names, leavings of systems, other files, and sometimes one thing that is wrong. 
 to come out is computed from the numbers that went in, by other means than Pillow's.
 """
 
+import itertools
 import os
 import shutil
 import unicodedata
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 import mnemonic as mn
 from mnemonic.data import splits
+from mnemonic.data.files import class_folders, read_image
 
 SIDE = 16
 FOLDERS = int(os.environ.get("MNEMONIC_FOLDERS", "10"))  # many in make soak
@@ -168,9 +171,9 @@ def floats(most, scale):
 
 def any_floats(rng):
     a = (100 * rng.normal(size=(SIDE, SIDE)) - 30).astype(np.float32)
-    seen = (a - a.min()) / (a.max() - a.min()) * 255
-    a[3, 3], seen[3, 3] = np.nan, 0
-    return Image.fromarray(a), gray(seen), {}
+    a[3, 3] = np.nan
+    low, high = np.nanmin(a), np.nanmax(a)
+    return Image.fromarray(a), gray(np.nan_to_num((a - low) / (high - low) * 255)), {}
 
 
 def frames(rng):
@@ -434,6 +437,42 @@ def check(folder):
     if isinstance(data.train, splits.ArraySplit):
         pixels = data.images(data.train).double()
         assert torch.allclose(data.mean.double(), pixels.mean((0, 2, 3)), atol=1e-5)
+
+
+def test_classes_and_files_come_in_the_order_of_torchvision(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, name in itertools.product(("train", "test"), ("2", "10", "B", "a", "é")):
+        for below in ("", "z", "z/a", "z-a", "Z", "a b"):
+            (tmp_path / part / name / below).mkdir(parents=True, exist_ok=True)
+            for file in ("2.png", "10.PNG", "B.png"):
+                save(KINDS[0], "png", tmp_path / part / name / below / file, rng)
+    names, rows = class_folders(tmp_path)
+    for part, found in rows.items():
+        theirs = ImageFolder(tmp_path / part)
+        assert names == theirs.classes == ["10", "2", "B", "a", "é"]
+        assert found == theirs.samples
+
+
+def test_what_is_no_picture_is_said_once(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, name in itertools.product(("train", "test"), "ab"):
+        (tmp_path / part / name).mkdir(parents=True)
+        for i in range(3):
+            save(KINDS[0], "png", tmp_path / part / name / f"{i}.png", rng)
+    for name in ("train/a/x.txt", "train/b/y.TXT", "test/labels", "train/.DS_Store"):
+        (tmp_path / name).write_bytes(b"7")
+    with pytest.warns(UserWarning, match=r": 3 \(2 \.txt, 1 without ending\)") as said:
+        data = mn.ImageData.from_folder(tmp_path, image_size=SIDE)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    assert len(data.test) == 6
+
+
+def test_damaged_notes_spoil_no_picture(tmp_path):
+    path, picture = tmp_path / "0.png", Image.new("RGB", (SIDE, SIDE), (9, 8, 7))
+    for notes in (b"Exif\0\0garbage", b"Exif\0\0", b"\xff" * 50):
+        picture.save(path, exif=notes)
+        assert read_image(path, SIDE)[:, 0, 0].tolist() == [9, 8, 7]
 
 
 def test_any_folder_is_read_as_what_it_was_made_from(
