@@ -184,7 +184,7 @@ def _classes(split: str) -> tuple[list[tuple[str, str]], list[str]]:
     if not os.path.isdir(split):
         raise ValueError(f"{split} is a file; give a folder with one folder a class")
     entries, above = _entries(split), _and_above(split)
-    places = [e.path for e in entries if os.path.isdir(e.path)]
+    places = [e.path for e in entries if _is_folder(e)]
     # Macs write an accent as a letter of its own. A link may lead back to the split.
     classes = sorted(
         (normalize("NFC", os.path.basename(place)), place)
@@ -209,7 +209,7 @@ def _below(folder: str) -> tuple[list[str], list[str]]:
             continue
         seen.add(real)
         for entry in _entries(here):
-            if os.path.isdir(entry.path):
+            if _is_folder(entry):
                 folders.append(entry.path)
             # A link to nothing is an image that is missing: reading it says so.
             elif os.path.splitext(entry.name)[1].lower() in endings and (
@@ -219,6 +219,12 @@ def _below(folder: str) -> tuple[list[str], list[str]]:
             else:
                 others.append(entry.path)
     return sorted(images, key=os.path.split), others
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    if not entry.is_symlink():  # as the listing says: no further question to the disk
+        return entry.is_dir()
+    return os.path.isdir(entry.path)  # which does not mind a link to itself
 
 
 def _and_above(folder: str) -> set[str]:
