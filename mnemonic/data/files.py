@@ -69,12 +69,10 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     values = np.array(image, np.float64)
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    if image.mode == "F":
-        scales = [1, 255, 65535]
-    else:  # PNG and PPM have no integers of 32 bits: early Pillows call 16 bits so
+    scales = [1, 255, 65535] if image.mode == "F" else [255, 65535]
+    # A PNG or PPM of mode I has 16 bits, too.
+    if ";16" in image.mode or f"{image.mode} {image.format}" in ("I PNG", "I PPM"):
         scales = [65535]
-        if image.mode == "I" and image.format not in ("PNG", "PPM"):
-            scales = [255, 65535]
     if low >= 0 and high <= scales[-1]:
         low, high = 0, next(s for s in scales if high <= s)
     values = np.nan_to_num(values, nan=low).clip(low, high)

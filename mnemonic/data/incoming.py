@@ -15,15 +15,9 @@ import torch
 from torch import Tensor
 
 from mnemonic.checks import checked_whole, described, listed
+from mnemonic.data import splits
 from mnemonic.data.files import class_folders
-from mnemonic.data.splits import (
-    ArraySplit,
-    FileSplit,
-    Split,
-    file_split,
-    statistics,
-    stratified,
-)
+from mnemonic.data.splits import ArraySplit, FileSplit, Split
 
 ROUNDING = 1e-3  # above 1 and below 0, from half precision: a quarter of a gray level
 MOST_PIXELS = 10_000  # the side of an image; beyond, a slip would fill the memory
@@ -122,7 +116,7 @@ def _copied(values: object, names: Sequence[str] = ()) -> Tensor:
 def normalisation(mean: object, std: object, train: Split) -> tuple[Tensor, Tensor]:
     """Mean and deviation per channel: those given, or those of the training images."""
     if mean is None and std is None:
-        return statistics(train)
+        return splits.statistics(train)
     channels = 3 if isinstance(train, FileSplit) else train.pixels.shape[1]
     try:
         means, deviations = (
@@ -147,7 +141,7 @@ def folder_splits(
     """Class names and splits of ``<folder>/<split>/<class>/<image>``."""
     size = checked_whole("image_size", image_size, 1, MOST_PIXELS)
     names, rows = class_folders(folder)
-    return names, {part: file_split(r, size) for part, r in rows.items()}
+    return names, {part: splits.file_split(r, size) for part, r in rows.items()}
 
 
 def completed(
@@ -186,7 +180,7 @@ def completed(
                 f"there is a single training image of {listed(single)}, and validation "
                 "needs one of each class too: add images, or give a validation split"
             )
-        held = stratified(whole.labels, VALIDATION_SHARE)
+        held = splits.stratified(whole.labels, VALIDATION_SHARE)
         parts = parts | {"train": whole.take(~held), "validation": whole.take(held)}
     last = len(class_names) - 1
     for part, split in parts.items():

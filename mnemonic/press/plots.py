@@ -167,10 +167,7 @@ def by_method(
 
 
 def confusion(
-    counts: Tensor,
-    class_names: Sequence[str],
-    ax: Axes,
-    classes: Sequence[int | str] = (),
+    counts: Tensor, class_names: Sequence[str], ax: Axes, classes: Sequence = ()
 ) -> None:
     """A confusion matrix in percent of each true class; forget classes in colour.
 
