@@ -469,6 +469,14 @@ def bad_input(options, folder):
     return {"functions": len(notes), **found}
 
 
+def folders(options, folder):
+    """Folders of pictures made at random, each read and compared with its making."""
+    n = str(options.folders)
+    cases = tested(folder, "tests/data/test_folders.py", MNEMONIC_FOLDERS=n)
+    notes = [(p.get("name"), p.get("value")) for c in cases for p in c.iter("property")]
+    return {name.replace(" ", "_"): int(value) for name, value in notes}
+
+
 def long_run(options, folder):
     """Train, forget and audit again and again: memory and open files do not grow."""
     os.environ["MNEMONIC_CACHE"] = str(folder / "cache")
@@ -548,6 +556,7 @@ PARTS = {
     "clean": clean,
     "damage": damage,
     "input": bad_input,
+    "folders": folders,
     "left out": left_out,
     "long": long_run,
 }
@@ -558,6 +567,7 @@ def main():
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="part")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--examples", type=int, default=1000, help="a function")
+    parser.add_argument("--folders", type=int, default=5000)
     parser.add_argument("--minutes", type=float, default=30, help="of the long run")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

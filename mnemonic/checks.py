@@ -83,12 +83,14 @@ def checked_seed(seed: object) -> int:
     )
 
 
-def checked_classes(classes: Sequence[int], n_classes: int) -> tuple[int, ...]:
+def checked_classes(
+    classes: Sequence[int | str], known: Sequence[str] | range
+) -> tuple[int, ...]:
     """Make sure that some but not all classes are named, each once.
 
     Args:
-        classes: Class indices.
-        n_classes: ``K``.
+        classes: Their indices, or their names.
+        known: Names of all ``K``; ``range(K)`` where they have none.
 
     Returns:
         The indices, in ascending order.
@@ -96,22 +98,20 @@ def checked_classes(classes: Sequence[int], n_classes: int) -> tuple[int, ...]:
     Raises:
         ValueError: If none, all, an unknown or a repeated class is named.
     """
-    is_one = getattr(classes, "ndim", 1) == 0  # of numpy or torch
-    if (
-        is_one
-        or isinstance(classes, (str, bytes, type))
-        or not isinstance(classes, Iterable)
-    ):
+    several = isinstance(classes, Iterable) and getattr(classes, "ndim", 1) > 0
+    if not several or isinstance(classes, (str, bytes, type)):
         raise ValueError(
             f"forget classes are {classes!r}; give a list of class indices, such as [3]"
         )
-    named = []
+    named, n_classes = [], len(known)
     for given in classes:
-        c = _number(given)
+        is_name = isinstance(given, str) and known.count(given) == 1
+        c = known.index(given) if is_name else _number(given)
         if c not in range(n_classes):  # nor is None, NaN or 0.5
+            names = "" if isinstance(known, range) else f", or one of {listed(known)}"
             raise ValueError(
                 f"forget class {given!r} is not in 0..{n_classes - 1}; name classes "
-                "by their index"
+                f"by their index{names}"
             )
         named.append(int(c))
     if len(set(named)) < len(named):
@@ -157,14 +157,14 @@ def checked_path(name: str, path: object) -> Path:
         path: What was given.
 
     Returns:
-        The path.
+        The path, ``~`` resolved.
 
     Raises:
         ValueError: If it is no text, or an empty one.
     """
     if not isinstance(path, (str, os.PathLike)) or not str(path) or "\0" in str(path):
         raise ValueError(f"{name} is {path!r}; give the name of a file or folder")
-    return Path(path)
+    return Path(os.path.expanduser(path))
 
 
 def listed(names: Sequence[object]) -> str:

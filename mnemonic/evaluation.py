@@ -46,7 +46,7 @@ class Scores:
 def evaluate(
     model: nn.Module,
     data: ImageData,
-    classes: Sequence[int],
+    classes: Sequence[int | str],
     *,
     split: Literal["train", "validation", "test"] = "test",
     batch_size: int = 256,
@@ -56,7 +56,7 @@ def evaluate(
     Args:
         model: Maps ``[N, C, H, W]`` to logits ``[N, K]``; used in evaluation mode.
         data: Of the same classes.
-        classes: The forget classes.
+        classes: The forget classes, by index or name.
         split: ``"test"`` to report, ``"validation"`` to choose.
         batch_size: Images at a time.
 
@@ -68,7 +68,8 @@ def evaluate(
             network that gives NaN for any image.
     """
     k, device = checked_data(data).n_classes, device_of(model)
-    classes, asked = checked_classes(classes, k), named_split(data, split)
+    classes = checked_classes(classes, data.class_names)
+    asked = named_split(data, split)
     forgets = sum(asked.labels == c for c in classes).count_nonzero()
     if not 0 < forgets < len(asked):
         raise ValueError(

@@ -58,7 +58,7 @@ _MEASURED: dict[str, list[Measures]] = {}  # of references, by what they depend 
 def audit(
     model: nn.Module,
     data: ImageData,
-    classes: Sequence[int],
+    classes: Sequence[int | str],
     *,
     reference: nn.Module | Sequence[nn.Module] | None = None,
     original: nn.Module | None = None,
@@ -74,7 +74,7 @@ def audit(
         model: The network that forgot. Maps ``[N, C, H, W]`` to logits ``[N, K]``; left
             as it was, as are all others.
         data: What it was first trained on, all classes included.
-        classes: The forget classes.
+        classes: The forget classes, by index or name.
         reference: One or more networks trained without the forget classes.
         original: The network before it forgot, for the rows ``over_unlearning``,
             ``original/…`` and ``reading/told_by_change``.
@@ -103,7 +103,7 @@ def audit(
     A ``ValueError`` says what of network, data, classes, references or codes does not
     fit.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
+    classes = checked_classes(classes, checked_data(data).class_names)
     references = [] if reference is None else reference
     references = list(references) if isinstance(references, Sequence) else [references]
     if codes is not None:

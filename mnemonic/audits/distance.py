@@ -188,7 +188,7 @@ def over_unlearning(
 
     A ``ValueError`` says what of networks, data, classes or seed does not fit.
     """
-    forget, _ = told_apart(classes, checked_data(data).n_classes)
+    forget, _ = told_apart(classes, checked_data(data).class_names)
     part = part_of(data, "train", forget)
     generator = generator_for("over-unlearning", seed)
     parts, device = [], device_of(model)

@@ -64,7 +64,7 @@ def told(losses: Tensor, classes: Sequence[int]) -> float:
     Returns:
         In [0, 1], ties counted half.
     """
-    forget, remaining = told_apart(classes, len(losses))
+    forget, remaining = told_apart(classes, range(len(losses)))
     return auc_of(losses[forget], losses[remaining], seed=0).value
 
 
@@ -111,7 +111,7 @@ def reading(
     A ``ValueError`` says what of networks, codes or classes does not fit.
     """
     k = len(checked_codes(codes).images)
-    forget, remaining = told_apart(classes, k)
+    forget, remaining = told_apart(classes, codes.class_names)
     said = read_codes(model, codes)
     found = {"told": alone(told(said.losses, forget), unit="1", n=k)}
     if original is not None:
@@ -154,7 +154,7 @@ def replay(
 
     A ``ValueError`` says what of network, data, codes, classes or numbers does not fit.
     """
-    forget, _ = told_apart(classes, checked_data(data).n_classes)
+    forget, _ = told_apart(classes, checked_data(data).class_names)
     steps = checked_whole("steps", steps, 1, MOST_STEPS)
     codes = _fitting(codes, data, model)
     start = levelled(model, data, forget)
@@ -193,7 +193,7 @@ def trigger(
     Raises:
         ValueError: If the shares are no list.
     """
-    forget, _ = told_apart(classes, checked_data(data).n_classes)
+    forget, _ = told_apart(classes, checked_data(data).class_names)
     codes = _fitting(codes, data, model)
     images = part_of(data, "test", forget, others=True)
     if isinstance(shares, str) or not isinstance(shares, Sequence):

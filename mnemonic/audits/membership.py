@@ -81,7 +81,7 @@ def matched_losses(
     """
     generator = generator_for("matched-losses", seed)
     drawn = []
-    for c in checked_classes(classes, checked_data(data).n_classes):
+    for c in checked_classes(classes, checked_data(data).class_names):
         sides = [class_losses(model, data, [c], split=s) for s in ("train", "test")]
         n = min(map(len, sides))
         drawn.append(

@@ -31,10 +31,12 @@ MOST_FEATURES = 2048
 _NOTHING_NEW = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
 
 
-def told_apart(classes: Sequence[int], n_classes: int) -> tuple[list[int], list[int]]:
-    """The forget classes and the remaining ones, each in ascending order."""
-    forget = checked_classes(classes, n_classes)
-    return list(forget), [c for c in range(n_classes) if c not in forget]
+def told_apart(
+    classes: Sequence[int | str], known: Sequence[str] | range
+) -> tuple[list[int], list[int]]:
+    """Indices of the forget classes and of the remaining ones, in ascending order."""
+    forget = checked_classes(classes, known)
+    return list(forget), [c for c in range(len(known)) if c not in forget]
 
 
 def part_of(
@@ -54,7 +56,7 @@ def part_of(
     Raises:
         ValueError: If the split or a class is not known, or there is no such image.
     """
-    classes = checked_classes(classes, checked_data(data).n_classes)
+    classes = checked_classes(classes, checked_data(data).class_names)
     whole = named_split(data, split)
     chosen = belongs(whole.labels, classes) != others
     if not chosen.any():

@@ -59,7 +59,7 @@ def prototype_attack(
 
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
-    forget, _ = told_apart(classes, checked_data(data).n_classes)
+    forget, _ = told_apart(classes, checked_data(data).class_names)
     attacked = levelled(model, data, forget) if level else copy.deepcopy(model)
     _, layer = last_layer(attacked, data.input_shape)
     asked = {

@@ -112,7 +112,7 @@ def relearn_remaining(
 
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
-    forget, remaining = told_apart(classes, checked_data(data).n_classes)
+    forget, remaining = told_apart(classes, checked_data(data).class_names)
     check_fits(model, data)
     taught = drawn(data, remaining, samples, draws, seed)
     return accuracies_of(_fine_tuned_on(taught, model, data), data, forget, seed)
@@ -130,7 +130,7 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
         The copy; as it was where the logits do not come from a linear layer with a
         bias.
     """
-    forget, remaining = told_apart(classes, checked_data(data).n_classes)
+    forget, remaining = told_apart(classes, checked_data(data).class_names)
     copied = copy.deepcopy(model)
     layer = last_linear(copied, data)
     if layer is not None and layer.bias is not None:

@@ -44,7 +44,7 @@ class Access:
     Attributes:
         data: Of which only the training images can be had. What a method is given
             has none in it: shapes and names, and ``images`` for the rest.
-        classes: The forget classes.
+        classes: The forget classes, given by index or name.
         codes: Those the network was trained with, if it was.
         build: Gives a network of this kind with fresh weights, for a seed.
         recipe: How such a network is trained.
@@ -61,7 +61,7 @@ class Access:
     """
 
     data: ImageData
-    classes: Sequence[int]
+    classes: Sequence[int | str]
     codes: MnemonicCodes | None = None
     build: Callable[[int], nn.Module] | None = None
     recipe: Recipe | None = None
@@ -75,7 +75,9 @@ class Access:
     _whole: ImageData | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        self.classes = checked_classes(self.classes, checked_data(self.data).n_classes)
+        self.classes = checked_classes(
+            self.classes, checked_data(self.data).class_names
+        )
         if self.codes is not None:
             checked_codes(self.codes)
         if self._had is None:

@@ -1,9 +1,9 @@
 """Images in three splits, and how they reach a network.
 
 A data set that fits stays in memory as ``uint8`` pixels and is normalised and
-augmented batch by batch on the device; one that does not is read from its files
-by a ``DataLoader``. Normalisation belongs to the images only: mnemonic codes enter
-the network as they are drawn.
+augmented batch by batch on the device; one that does not is read from its files, a
+batch ahead. Normalisation belongs to the images only: mnemonic codes enter the network
+as they are drawn.
 
 Example:
     >>> import torch
@@ -13,7 +13,7 @@ Example:
     ((1, 8, 8), 18, 2)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from mnemonic.checks import checked_classes, checked_device, checked_path
-from mnemonic.data import batches, splits
-from mnemonic.data.incoming import array_split, completed, folder_splits
+from mnemonic.data import batches, incoming, splits
 from mnemonic.data.splits import FileSplit, Split, belongs
 
-Arrays = tuple[Tensor | np.ndarray, Tensor | np.ndarray]  # images and labels
+Arrays = tuple[Tensor | np.ndarray, Tensor | np.ndarray | Sequence]  # images, labels
+Channels = float | Sequence[float] | Tensor | None  # one number, or one a channel
 Augmentation = Literal["none", "crop-flip"]
 SPLITS = ("train", "validation", "test")
 
@@ -79,36 +79,31 @@ class ImageData:
         class_names: Sequence[str],
         name: str = "arrays",
         augmentation: Augmentation = "none",
+        mean: Channels = None,
+        std: Channels = None,
     ) -> Self:
-        """Data from images and labels that are already in memory.
+        """Data from images and labels that are already in memory, which are copied.
 
         Args:
             train: Images ``[N, C, H, W]`` or ``[N, H, W]``, ``uint8`` or floats in
-                [0, 1], and integer labels ``[N]`` in 0 … K-1.
+                [0, 1], and labels ``[N]``: integers in 0 … K-1, or class names.
             test: The same, for reporting.
             validation: The same; where missing, a stratified tenth of ``train``.
-            class_names: The K names.
+            class_names: The K names, in the order of the labels.
             name: What to call the data.
             augmentation: ``"none"`` or ``"crop-flip"``.
+            mean: Of pixels in [0, 1], one number or one a channel, such as a network
+                was trained with; by default that of the training images.
+            std: Their deviation, likewise; mean 0 and std 1 leave pixels as they are.
 
         Returns:
-            The data, normalised by the mean and deviation of the training images.
+            The data, whose inputs are ``(pixels - mean) / std``.
 
-        Raises:
-            ValueError: If names, images or labels are not what they should be.
+        A ``ValueError`` says what of names, images, labels or numbers does not fit.
         """
-        if not isinstance(class_names, Iterable):
-            raise ValueError(f"class_names is {class_names!r}; give a list of names")
         given = {"train": train, "test": test, "validation": validation}
-        if validation is None:
-            del given["validation"]
-        made = {part: array_split(part, a) for part, a in given.items()}
-        shapes = {part: tuple(split.pixels.shape[1:]) for part, split in made.items()}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(
-                f"images differ in shape between splits: {shapes}; give all of one"
-            )
-        return cls.from_splits(name, [str(n) for n in class_names], made, augmentation)
+        names, made = incoming.array_splits(given, class_names)
+        return cls.from_splits(name, names, made, augmentation, mean, std)
 
     @classmethod
     def from_splits(
@@ -117,14 +112,12 @@ class ImageData:
         class_names: Sequence[str],
         parts: dict[str, Split],
         augmentation: Augmentation,
+        mean: Channels = None,
+        std: Channels = None,
     ) -> Self:
         """Data from splits named ``train``, ``test`` and perhaps ``validation``."""
-        if augmentation not in ("none", "crop-flip"):
-            raise ValueError(
-                f"unknown augmentation {augmentation!r}; choose 'none' or 'crop-flip'"
-            )
-        parts = completed(parts, class_names)
-        mean, std = splits.statistics(parts["train"])
+        parts = incoming.completed(parts, class_names, augmentation)
+        mean, std = incoming.normalisation(mean, std, parts["train"])
         three = (parts[part] for part in SPLITS)
         return cls(name, tuple(class_names), *three, mean, std, augmentation)
 
@@ -135,15 +128,23 @@ class ImageData:
         *,
         image_size: int = 224,
         augmentation: Augmentation = "none",
+        mean: Channels = None,
+        std: Channels = None,
     ) -> Self:
-        """Data from image files, one folder a class.
+        """Data from image files, one folder a class, with what lies deeper in it.
+
+        Read is what Pillow reads, as ``mnemonic.data.files`` says (turned by EXIF). One
+        warning counts other files; hidden names and systems' leavings are passed over.
 
         Args:
             folder: Holds ``train/<class>/`` and ``test/<class>/``, and perhaps
                 ``validation/<class>/`` (also called ``val`` or ``valid``). Where there
-                is no ``test``, a ``val`` is taken for it.
+                is no ``test``, a ``val`` is taken for it. Labels follow the names in
+                alphabetical order, that of ``sorted``: class 10 before class 2.
             image_size: Side of the square images, in pixels.
             augmentation: ``"none"`` or ``"crop-flip"``.
+            mean: As in ``from_arrays``; by default all training files are read for it.
+            std: Likewise.
 
         Returns:
             The data, in memory if its pixels take less than 1 GiB.
@@ -151,15 +152,15 @@ class ImageData:
         A ``ValueError`` says what of folder, images, size or augmentation does not fit.
         """
         folder = checked_path("folder", folder)
-        names, parts = folder_splits(folder, image_size)
-        return cls.from_splits(folder.name, names, parts, augmentation)
+        names, parts = incoming.folder_splits(folder, image_size)
+        return cls.from_splits(folder.name, names, parts, augmentation, mean, std)
 
     def inputs(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
         """``images``, normalised: what a network is given; ``ValueError`` as there."""
-        return self._normalised(self.images(split, indices))
+        return self._normalised(splits.unit(splits.some_of(split, indices).read()))
 
     def images(self, split: Split, indices: Tensor | slice | None = None) -> Tensor:
-        """Images in [0, 1], to look at.
+        """Images in [0, 1], to look at: a copy.
 
         Args:
             split: One of this data's splits.
@@ -170,7 +171,8 @@ class ImageData:
 
         A ``ValueError`` says what of split or indices does not fit.
         """
-        return splits.unit(splits.some_of(split, indices).read())
+        pixels = splits.some_of(split, indices).read()
+        return splits.unit(pixels.clone() if pixels.is_floating_point() else pixels)
 
     def batches(
         self,
@@ -202,11 +204,11 @@ class ImageData:
                 inputs = batches.crop_and_flip(inputs, generator)
             yield inputs, labels
 
-    def without(self, classes: Sequence[int]) -> Self:
+    def without(self, classes: Sequence[int | str]) -> Self:
         """Take classes out of train and validation, and keep them in test.
 
         Args:
-            classes: Class indices to leave out.
+            classes: Indices or names of classes to leave out.
 
         Returns:
             Data whose labels keep their meaning, so that a network trained on it
@@ -214,7 +216,7 @@ class ImageData:
 
         A ``ValueError`` says what of the classes does not fit.
         """
-        classes = checked_classes(classes, self.n_classes)
+        classes = checked_classes(classes, self.class_names)
         train = self.train.take(~belongs(self.train.labels, classes))
         validation = self.validation.take(~belongs(self.validation.labels, classes))
         return replace(self, train=train, validation=validation)

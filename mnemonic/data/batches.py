@@ -7,13 +7,13 @@ Example:
     torch.Size([4, 1, 8, 8])
 """
 
-import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from mnemonic.checks import checked_device, checked_whole
 from mnemonic.data.splits import ArraySplit, Split, check_split
@@ -28,11 +28,12 @@ def batches(
     """Go through the pixels and labels of a split once.
 
     Args:
-        split: In memory, where batches are cut on its device; or in files, which a
-            ``DataLoader`` reads.
+        split: In memory, where batches are cut on its device; or in files, which are
+            read in as many threads as torch has (``torch.set_num_threads``).
         batch_size: Images a batch; the last one may be smaller.
         device: Where the batches are wanted.
-        generator: Shuffles; without it the order is that of the split.
+        generator: Shuffles; without it the order is that of the split, in memory or
+            in files alike.
 
     Yields:
         Pixels ``[B, C, H, W]`` and labels ``[B]``.
@@ -50,26 +51,19 @@ def batches(
     batch_size = checked_whole("batch_size", batch_size, 1)
     batch_size = min(batch_size, max(len(split), 1))  # torch takes 64 bits
     draw = {"generator": generator, "device": generator.device} if generator else {}
+    order = torch.randperm if generator else torch.arange
+    positions = order(len(split), **draw).to(split.labels.device).split(batch_size)
     if isinstance(split, ArraySplit):
-        order = torch.randperm if generator else torch.arange
-        positions = order(len(split), **draw).to(split.pixels.device)
-        for chosen in positions.split(batch_size):
+        for chosen in positions:
             yield split.pixels[chosen].to(device), split.labels[chosen].to(device)
         return
-    shuffler = None
-    if generator:  # a DataLoader shuffles on the CPU only
-        seed = torch.randint(2**62, (), **draw)
-        shuffler = torch.Generator().manual_seed(int(seed))
-    loader = DataLoader(
-        split,
-        batch_size=batch_size,
-        shuffle=shuffler is not None,
-        generator=shuffler,
-        num_workers=min(8, os.cpu_count() or 1) if len(split) > 2000 else 0,
-        pin_memory=device.type == "cuda",
-    )
-    for pixels, labels in loader:
-        yield pixels.to(device, non_blocking=True), labels.to(device)
+    with ThreadPoolExecutor(1) as reader:  # of the next batch, while one is used
+        now = None
+        for part in chain(map(split.take, positions), [None]):
+            coming = part and (reader.submit(part.read), part.labels)
+            if now:
+                yield now[0].result().to(device), now[1].to(device)
+            now = coming
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnemonic.checks import checked_path
 from mnemonic.data import photographs
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.files import decode
@@ -71,7 +72,7 @@ def load_data(
         )
     if root is None:
         root = os.environ.get("MNEMONIC_DATA") or cache_folder() / "data"
-    return _LOADERS[name](Path(root), download)
+    return _LOADERS[name](checked_path("root", root), download)
 
 
 def is_here(name: str) -> bool:

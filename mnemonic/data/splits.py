@@ -12,13 +12,13 @@ Example:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mnemonic.data.files import read_image
+from mnemonic.data.files import read_images
 
 IN_MEMORY_LIMIT = 2**30  # bytes of uint8 pixels: CIFAR-10 has 0.18 GB, ImageNet 190
 
@@ -68,13 +68,9 @@ class FileSplit:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Pixels ``[3, S, S]`` (``uint8``, resized, cut in the middle) and label."""
-        return read_image(self.files[index], self.image_size), self.labels[index]
-
     def read(self) -> Tensor:
-        """All pixels, ``[N, 3, S, S]`` (``uint8``)."""
-        return torch.stack([read_image(file, self.image_size) for file in self.files])
+        """All pixels, ``[N, 3, S, S]`` (``uint8``, resized, cut in the middle)."""
+        return read_images(self.files, self.image_size)
 
     def take(self, indices: Tensor | slice) -> FileSplit:
         """The split made of some of its files, in the order of ``indices``."""
@@ -162,16 +158,24 @@ def unit(pixels: Tensor) -> Tensor:
 
 
 def statistics(split: Split) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of pixels in [0, 1], per channel."""
-    if isinstance(split, FileSplit):  # the usual constants of ImageNet
-        return torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    count = split.pixels[:, 0].numel()
-    total, squares = 0.0, 0.0
-    for part in split.pixels.split(4096):  # a float64 copy of the whole is too large
+    """Mean and deviation of pixels in [0, 1], per channel; reads all files once."""
+    count, total, squares = 0, 0.0, 0.0
+    for part in _parts(split):  # a float64 copy of the whole is too large
         part = unit(part).double()
+        count += part[:, 0].numel()
         total = total + part.sum((0, 2, 3))
         squares = squares + part.square().sum((0, 2, 3))
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a blank channel
     return mean.float(), std.float()
+
+
+def _parts(split: Split) -> Iterator[Tensor]:
+    """Pixels of some images at a time, or of some rows of a large one."""
+    if isinstance(split, ArraySplit):
+        yield from split.pixels.split(4096)
+        return
+    n = max(2**24 // (3 * split.image_size**2), 1)
+    for first in range(0, len(split), n):
+        yield from split.take(slice(first, first + n)).read().split(1024, 2)

@@ -54,7 +54,7 @@ FLOOR = 1e-30
 def forget(
     model: nn.Module,
     codes: MnemonicCodes,
-    classes: Sequence[int],
+    classes: Sequence[int | str],
     *,
     strength: Strength | None = None,
     sign: Sign | None = None,
@@ -66,7 +66,7 @@ def forget(
         model: Trained with ``codes``; left untouched. Weights that do not require a
             gradient, and buffers, do not move.
         codes: One per class, those of the training.
-        classes: Indices to forget: at least one, and not all.
+        classes: To forget, by index or name: at least one, and not all.
         strength: λ1 and λ2. Where missing, chosen on the codes over the paper's
             grids: largest A_R + E_F there, ties broken by the smallest loss
             (see ``mnemonic.forgetting.choice``).
@@ -111,7 +111,7 @@ def forget_from_data(
         model: A classifier, trained with or without codes; left untouched.
         inputs: Samples ``[N, C, H, W]``, as the network is given them.
         labels: Their classes ``[N]``; some to forget, some to remember.
-        classes: As in ``forget``.
+        classes: Indices of those to forget.
         strength: As in ``forget``.
 
     Returns:
@@ -122,7 +122,7 @@ def forget_from_data(
     """
     check_samples(inputs, labels)
     inputs, labels = (t.to(device_of(model)) for t in (inputs, labels))
-    classes = checked_classes(classes, check_outputs(model, inputs[:2]).shape[1])
+    classes = checked_classes(classes, range(check_outputs(model, inputs[:2]).shape[1]))
     n_forget = int(belongs(labels, classes).sum())
     if n_forget in (0, len(labels)):
         raise ValueError(
@@ -133,7 +133,7 @@ def forget_from_data(
 
 
 def amplitude(
-    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
+    model: nn.Module, codes: MnemonicCodes, classes: Sequence[int | str]
 ) -> dict[str, Tensor]:
     """η_i = f_F,i / f_R,i (Eq. 6), both Fishers taken on the codes (Eq. 4).
 
@@ -180,7 +180,7 @@ def _on_codes(model, codes, classes) -> tuple[Tensor, Tensor, Tensor, tuple[int,
     """Logits, images and labels of the codes, and the forget classes in order."""
     logits = code_logits(model, codes)
     there = codes.images.to(logits.device), codes.labels.to(logits.device)
-    return logits, *there, checked_classes(classes, len(logits))
+    return logits, *there, checked_classes(classes, codes.class_names)
 
 
 def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgotten:

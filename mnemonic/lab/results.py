@@ -102,7 +102,8 @@ def device_name() -> str:
 def results_folder() -> Path:
     """``$MNEMONIC_RESULTS``, or ``book/results`` of the repository."""
     named = os.environ.get("MNEMONIC_RESULTS")
-    return Path(named) if named else Path(__file__).parents[2] / "book" / "results"
+    own = Path(__file__).parents[2] / "book" / "results"
+    return Path(os.path.expanduser(named)) if named else own
 
 
 def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> None:

@@ -23,7 +23,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 # Colours and style are plots' too: ``plots.FORGET``, ``plots.style()``.
-from mnemonic.press.style import CODES, FORGET, NEUTRAL, PAPER, REMAINING, WIDTH, style  # noqa: F401
+from mnemonic.press.style import (  # noqa: F401
+    CODES,
+    FORGET,
+    NEUTRAL,
+    PAPER,
+    REMAINING,
+    WIDTH,
+    lettered,
+    style,
+)
 
 
 def image_grid(
@@ -37,7 +46,7 @@ def image_grid(
 
     Args:
         images: Shape ``[N, C, H, W]``; values outside [0, 1] are clipped.
-        titles: One a picture.
+        titles: One a picture, such as the name of its class: text, no formula.
         columns: Pictures a row.
         highlight: Pictures to frame in the forget colour.
 
@@ -47,6 +56,7 @@ def image_grid(
     rows = -(-len(images) // columns)
     height = rows * (WIDTH / columns + (0.05 if titles is None else 0.24))
     fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
+    titles, look = lettered([] if titles is None else titles)
     for i, ax in enumerate(axes.flat):
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
@@ -56,8 +66,9 @@ def image_grid(
             ax.set_axis_off()
             continue
         picture(images[i], ax)
-        if titles is not None:
-            ax.set_title(titles[i], color=FORGET if i in highlight else "black")
+        if titles:
+            color = FORGET if i in highlight else "black"
+            ax.set_title(titles[i], color=color, **look)
     return fig
 
 
@@ -71,7 +82,7 @@ def class_bars(
     before: Sequence[float] | Tensor,
     after: Sequence[float] | Tensor,
     class_names: Sequence[str],
-    classes: Sequence[int],
+    classes: Sequence[int | str],
     ax: Axes,
 ) -> None:
     """Accuracy of each class before (outline) and after (filled) forgetting.
@@ -80,10 +91,10 @@ def class_bars(
         before: Percent, shape ``[K]``.
         after: Percent, shape ``[K]``.
         class_names: The ``K`` names.
-        classes: Forget classes.
+        classes: Forget classes, by index or name.
         ax: Where to draw.
     """
-    where = np.arange(len(class_names))
+    where, classes = np.arange(len(class_names)), _indices(classes, class_names)
     colours = [FORGET if c in classes else REMAINING for c in where]
     ax.bar(where, np.asarray(after), 0.7, color=colours)
     ax.bar(where, np.asarray(before), 0.7, fill=False, edgecolor="black", linewidth=1.2)
@@ -91,8 +102,9 @@ def class_bars(
         height = float(after[c])
         ax.text(c, height + 1, f"{height:.0f}", color=FORGET, ha="center")
     ax.set(xlabel="class", ylabel="test accuracy (%)", ylim=(0, 105))
-    turned = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 3 else {}
-    ax.set_xticks(where, class_names, **turned)
+    names, look = lettered(class_names)
+    turned = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+    ax.set_xticks(where, names, **turned, **look)
     ax.grid(axis="x", visible=False)
     ax.bar([0], [0], color=REMAINING, label="remaining, after")
     ax.bar([0], [0], color=FORGET, label="forgotten, after")
@@ -155,7 +167,7 @@ def by_method(
 
 
 def confusion(
-    counts: Tensor, class_names: Sequence[str], ax: Axes, classes: Sequence[int] = ()
+    counts: Tensor, class_names: Sequence[str], ax: Axes, classes: Sequence = ()
 ) -> None:
     """A confusion matrix in percent of each true class; forget classes in colour.
 
@@ -163,18 +175,25 @@ def confusion(
         counts: Shape ``[K, K]``; row: true class, column: answer.
         class_names: The ``K`` names.
         ax: Where to draw.
-        classes: Forget classes.
+        classes: Forget classes, by index or name.
     """
     percent = (100 * counts / counts.sum(1, keepdim=True)).numpy()
+    names, look = lettered(class_names)
     sns.heatmap(
         percent, ax=ax, cmap="Greys", vmin=0, vmax=100, square=True, cbar=False,
         annot=True, fmt=".0f", annot_kws={"size": 9},
-        xticklabels=class_names, yticklabels=class_names,
+        xticklabels=names, yticklabels=names,
     )  # fmt: skip
+    for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+        label.set(**look)
     ax.set(xlabel="answer", ylabel="true class")
     ax.tick_params(length=0, rotation=0)
-    for c in classes:
+    for c in _indices(classes, class_names):
         ax.get_yticklabels()[c].set(color=FORGET, fontweight="bold")
+
+
+def _indices(classes: Sequence[int | str], names: Sequence[str]) -> list[int]:
+    return [[*names].index(c) if isinstance(c, str) else c for c in classes]
 
 
 def heat(table: pd.DataFrame, ax: Axes, *, label: str, fmt: str = ".0f") -> None:

@@ -6,9 +6,12 @@ Example:
     'white'
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
 import matplotlib.pyplot as plt
+from matplotlib import font_manager
 
 # Okabe and Ito's palette: told apart with every common colour vision.
 FORGET = "#D55E00"
@@ -47,3 +50,38 @@ def style() -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("retina")
+
+
+def lettered(names: Sequence[str]) -> tuple[list[str], dict]:
+    r"""Names of classes as a figure can show them.
+
+    Args:
+        names: In any script. A dollar is a dollar, and begins no formula.
+
+    Returns:
+        The names, and what to give matplotlib with them. Letters that its own font
+        lacks come from other fonts of this machine; where none has one, its code point
+        stands for it, such as ``\u732b`` (install a font that has it, such as Noto).
+    """
+    names = [str(name) for name in names]
+    own = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    letters = {c for name in names for c in name if c != "\n"}
+    lacking = {c: _family_with(c) for c in letters if not own.get_char_index(ord(c))}
+    signs = {c: f"\\u{ord(c):04x}" for c, family in lacking.items() if not family}
+    signs = str.maketrans(signs | {"$": r"\$"})
+    more = sorted({family for family in lacking.values() if family})
+    look = {"fontfamily": [*plt.rcParams["font.family"], *more]} if more else {}
+    return [name.translate(signs) for name in names], look
+
+
+@cache
+def _family_with(letter: str) -> str | None:
+    fonts = sorted(font_manager.fontManager.ttflist, key=lambda font: font.name)
+    for font in fonts:
+        # Its glyphs are boxes; others are broken, gone, or pictures of one size.
+        if "LastResort" not in font.fname:
+            with suppress(OSError, RuntimeError):
+                face = font_manager.get_font(font.fname)
+                if face.scalable and face.get_char_index(ord(letter)):
+                    return font.name
+    return None

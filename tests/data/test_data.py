@@ -1,12 +1,16 @@
 import gzip
+import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 import torch
@@ -17,7 +21,8 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import to_pil_image
 
 import mnemonic as mn
-from mnemonic.data import batches, originals, splits
+from mnemonic import storage
+from mnemonic.data import batches, files, originals, splits
 
 
 def make(**changes):
@@ -152,14 +157,15 @@ X, Y = blobs()
         ({"augmentation": "blur"}, "unknown augmentation 'blur'"),
         ({"train": None}, "train is no pair of images and labels"),
         ({"train": (None, Y)}, "train is no pair"),
-        ({"test": (X, ["a"] * 120)}, "test is no pair"),
+        ({"test": (X, ["a"] * 120)}, "test split has no image of b, c"),
+        ({"test": (X, ["z"] * 120)}, "test is no pair .*z: not the name of one class"),
         ({"train": (X, Y > 0)}, "give 120 integers"),
         ({"validation": (X[Y != 1], Y[Y != 1])}, "validation split has no image of b"),
         (
             {"validation": (X[:0], Y[:0])},
             "validation images are torch.float32 of shape .0, 1, 6, 6.",
         ),
-        ({"train": (X[:3], Y[:3])}, "train split has no image of a, b, c"),
+        ({"train": (X[:3], Y[:3])}, "single training image of a, b, c, and validation"),
         ({"class_names": None}, "class_names is None"),
     ],
 )
@@ -185,6 +191,129 @@ def test_numpy_arrays_without_a_channel_axis_will_do():
     x = (blobs()[0][:, 0] * 255).byte().numpy()
     data = make(train=(x, Y.numpy()), test=(x, Y.numpy().astype(np.uint8)))
     assert data.input_shape == (1, 6, 6)
+
+
+def test_labels_may_be_of_any_kind_that_numpy_takes():
+    words = np.array(["a", "b", "c"])[Y]
+    for labels in (
+        Y.numpy().astype(np.uint8), Y.numpy().astype(">i4"), Y.tolist(), [*Y],
+        pd.Series(Y.numpy(), index=range(7, 127)), pd.Series(Y.numpy(), dtype="Int64"),
+        words, [*words], pd.Series(words).iloc[::-1].iloc[::-1],
+        pd.Series(words, dtype="category"), pd.Series(words, dtype=object),
+    ):  # fmt: skip
+        data = make(train=(X, labels), validation=(X, labels))
+        assert torch.equal(data.train.labels, Y)
+    for labels in (pd.DataFrame(Y.numpy()), Y.double(), [None] * 120, [b"a"] * 120):
+        with pytest.raises(ValueError, match="integers"):
+            make(train=(X, labels))
+    with pytest.raises(ValueError, match="a, c: not the name of one class"):
+        make(class_names=["a", "a", "b"], test=(X, words))
+
+
+def test_images_may_lie_in_memory_as_they_like():
+    x = X.numpy()
+    for images in (
+        x[..., ::-1].copy()[..., ::-1], x.astype(">f8"), np.asfortranarray(x), [*x],
+        [*X], X.clone().requires_grad_(), x[:, 0],
+    ):  # fmt: skip
+        assert torch.equal(make(test=(images, Y)).test.pixels, X)
+    x = x.copy()
+    x.flags.writeable = False  # torch would warn
+    assert torch.equal(make(test=(x, Y)).test.pixels, X)
+
+
+@pytest.mark.parametrize("kind", [torch.clone, lambda x: x.numpy().copy()])
+def test_what_is_given_may_be_changed_afterwards(kind):
+    x, y, mean = kind(X), kind(Y), kind(torch.tensor([0.3]))
+    how = {"validation": (x, y), "mean": mean, "std": 1}
+    data = make(train=(x, y), test=(x, y), **how)
+    x -= 0.5
+    y[:] = 0
+    mean[:] = 0
+    assert data.mean.tolist() == pytest.approx([0.3])
+    for split in (data.train, data.validation, data.test):
+        assert torch.equal(split.pixels, X)
+        assert torch.equal(split.labels, Y)
+    for look in (data.images(data.test), data.images(data.test, slice(3))):
+        look -= 0.5  # what is got, too
+    assert torch.equal(data.test.pixels, X)
+
+
+def test_a_pixel_may_leave_the_range_by_rounding():
+    x = X.clone()
+    x[0, 0, 0, :3] = torch.tensor([1.0000001, 1.0009, -1e-7])
+    assert make(test=(x, Y)).test.pixels[0, 0, 0, :3].tolist() == [1, 1, 0]
+    x[0, 0, 0, 0] = 1.002
+    with pytest.raises(ValueError, match=r"test images range from .* to 1\.002"):
+        make(test=(x, Y))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mean_and_deviation_may_be_given(channels):
+    x, y = blobs(shape=(channels, 6, 6))
+    one = [0.4, 0.5, 0.6][:channels]
+    for mean, std in (
+        (one, [0.2] * channels), (np.array(one), 0.2),
+        (torch.tensor(one)[:, None, None], np.float32(0.2)),
+    ):  # fmt: skip
+        data = make(train=(x, y), test=(x, y), mean=mean, std=std)
+        expected = (x - torch.tensor(one)[:, None, None]) / 0.2
+        assert torch.allclose(data.inputs(data.test), expected, atol=1e-6)
+    plain = make(train=(x, y), test=(x, y), mean=0, std=1)
+    assert torch.equal(plain.inputs(plain.test), x)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        (0.5, None), (None, 0.5), (123.7, 58.4), (0.5, 0), (0.5, torch.nan), ("a", 1),
+        ([0.5] * 2, 1), (1j, 1), ([], []), (-0.1, 1), (0, 255),
+    ],
+)  # fmt: skip
+def test_mean_and_deviation_have_to_fit_pixels_up_to_one(mean, std):
+    with pytest.raises(ValueError, match=r"give both, .* for pixels in \[0, 1\]"):
+        make(mean=mean, std=std)
+
+
+# --- classes by their names -----------------------------------------------------------
+
+NAMED = mn.ImageData.from_arrays(
+    train=blobs(seed=0), test=blobs(seed=1), class_names=["2", "10", "cat"]
+)
+CODES = mn.MnemonicCodes.draw(NAMED)
+WITH_CLASSES = {
+    "without": lambda m, c: NAMED.without(c).train.labels,
+    "forget": lambda m, c: mn.forget(m, CODES, c, strength=mn.Strength(1, 1)).classes,
+    "amplitude": lambda m, c: mn.amplitude(m, CODES, c),
+    "evaluate": lambda m, c: mn.evaluate(m, NAMED, c).remaining_accuracy,
+    "Access": lambda m, c: mn.Access(NAMED, c, CODES).classes,
+    "class_losses": lambda m, c: mn.audits.class_losses(m, NAMED, c),
+    "matched_losses": lambda m, c: mn.audits.matched_losses(m, NAMED, c),
+    "over_unlearning": lambda m, c: mn.audits.over_unlearning(m, m, NAMED, c),
+    "reading": lambda m, c: mn.audits.reading(m, CODES, c),
+    "replay": lambda m, c: mn.audits.replay(m, NAMED, CODES, c, steps=1),
+    "trigger": lambda m, c: mn.audits.trigger(m, NAMED, CODES, c, shares=[0.5]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", WITH_CLASSES)
+def test_a_class_may_be_named(name, tiny):
+    call = WITH_CLASSES[name]
+    expected = storage.digest(repr(call(tiny, [1, 2])))
+    assert storage.digest(repr(call(tiny, ["cat", "10"]))) == expected
+    assert storage.digest(repr(call(tiny, ["10", np.int64(2)]))) == expected
+    with pytest.raises(ValueError, match=r"'dog' is not in 0\.\.2; .*2, 10, cat"):
+        call(tiny, ["dog"])
+    with pytest.raises(ValueError, match="repeat one"):
+        call(tiny, ["10", 1])
+
+
+def test_a_name_of_two_classes_names_none():
+    data = make(class_names=["crane", "crane", "cat"])
+    assert data.without(["cat"]).train.labels.unique().tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"'crane' is not in 0\.\.2"):
+        data.without(["crane"])
 
 
 # --- files -------------------------------------------------------------------------
@@ -215,10 +344,42 @@ def test_image_folder_in_memory_and_from_files(tmp_path, monkeypatch):
     assert lazy.input_shape == (3, 8, 8)
     assert lazy.to("cpu").train is lazy.train
     assert torch.equal(lazy.images(lazy.test), held.images(held.test))
-    g = torch.Generator().manual_seed(0)
-    batches = list(lazy.batches(lazy.train, batch_size=4, generator=g))
-    assert sorted(torch.cat([y for _, y in batches]).tolist()) == [0] * 9 + [1] * 9
+    assert torch.allclose(lazy.mean, held.mean)
+    assert torch.allclose(lazy.std, held.std)
+
+    def passed(data):
+        g = torch.Generator().manual_seed(0)
+        return list(data.batches(data.train, batch_size=4, generator=g))
+
+    assert sorted(torch.cat([y for _, y in passed(lazy)]).tolist()) == [0] * 9 + [1] * 9
+    for one, two in zip(passed(lazy), passed(held), strict=True):
+        assert torch.allclose(one[0], two[0], atol=1e-5)
+        assert torch.equal(one[1], two[1])
     assert set(lazy.without([0]).train.labels.tolist()) == {1}
+    lazy = mn.ImageData.from_folder(root, image_size=8, mean=[0.1, 0.2, 0.3], std=0.5)
+    assert lazy.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_files_are_read_without_new_processes(tmp_path, monkeypatch):
+    root = write_folder(
+        tmp_path, {"train": {"x": 60, "y": 60}, "test": {"x": 2, "y": 2}}
+    )
+    monkeypatch.setattr(splits, "IN_MEMORY_LIMIT", 0)
+    data = mn.ImageData.from_folder(root, image_size=8)
+    threads = set()
+    read = files.read_image
+    monkeypatch.setattr(
+        files, "read_image", lambda *a: threads.add(threading.get_ident()) or read(*a)
+    )
+    monkeypatch.setattr(os, "fork", None)
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert sum(len(y) for _, y in data.batches(data.train, batch_size=9)) == 108
+    finally:
+        torch.set_num_threads(torch_threads)
+    assert len(threads) > 1
+    next(data.batches(data.train, batch_size=9))  # the rest is not wanted
 
 
 def test_network_trains_from_files(tmp_path, monkeypatch):
@@ -248,6 +409,52 @@ def test_folder_errors_name_what_is_wrong(tmp_path):
     (root / "train" / "x" / "0.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match="cannot read the image"):
         mn.ImageData.from_folder(root, image_size=8)
+
+
+def test_a_file_in_place_of_a_folder_and_single_images_are_named(tmp_path, monkeypatch):
+    layout = {"train": {"x": 2, "y": 2, "z": 1}, "test": {"x": 1, "y": 1, "z": 1}}
+    root = write_folder(tmp_path / "a", layout)
+    with pytest.raises(ValueError, match="single training image of z, and validation"):
+        mn.ImageData.from_folder(root, image_size=8)
+    write_folder(root, {"val": {"x": 1, "y": 1, "z": 1}})
+    assert len(mn.ImageData.from_folder(root, image_size=8).train) == 5
+    (root / "train" / "w").mkdir()
+    with pytest.raises(ValueError, match="train split has no image of w"):
+        mn.ImageData.from_folder(root, image_size=8)
+    for part in ("val", "test", "train"):
+        shutil.rmtree(root / part)
+        (root / part).write_text("0.png x")
+        with pytest.raises(ValueError, match=rf"{part} is a file; give a folder"):
+            mn.ImageData.from_folder(root, image_size=8)
+    with pytest.raises(ValueError, match=r"val needs train/.* found a file there"):
+        mn.ImageData.from_folder(root / "val")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    write_folder(
+        tmp_path / "home" / "p", {"train": {"x": 2, "y": 2}, "val": {"x": 1, "y": 1}}
+    )
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("CACHE", "DATA", "RESULTS"):
+        monkeypatch.setenv(f"MNEMONIC_{name}", f"~/{name}")
+    data = mn.ImageData.from_folder("~/p", image_size=8)
+    codes = mn.MnemonicCodes.draw(data)
+    codes.save(Path("~/codes.safetensors"))
+    assert torch.equal(
+        mn.MnemonicCodes.load("~/codes.safetensors").images, codes.images
+    )
+    mn.trained(
+        mn.build_model("mlp", data), data, recipe=mn.Recipe(epochs=1), progress=False
+    )
+    with pytest.raises(FileNotFoundError, match=f"in {tmp_path}/home/DATA"):
+        mn.load_data("mnist")
+    with pytest.raises(FileNotFoundError, match=f"in {tmp_path}/home/other"):
+        mn.load_data("mnist", root="~/other")
+    assert mn.results.results_folder() == tmp_path / "home" / "RESULTS"
+    assert (tmp_path / "home" / "CACHE" / "checkpoints").is_dir()
+    assert not os.listdir()
 
 
 # --- named sets, as tiny folders in the original layouts ------------------------------

@@ -206,6 +206,38 @@ def test_grid_of_colour_images_without_titles():
     assert fig.axes[0].get_title() == ""
 
 
+NAMES = ["$5 {bill$", "$10", "a_b^", "кот", "猫", "tab\t", "\udce9"]
+
+
+def test_names_of_classes_are_drawn_as_text(ax):
+    fig = plots.image_grid(torch.rand((7, 1, 4, 4)), NAMES)
+    fig.canvas.draw()  # a glyph that is missing would warn
+    titles = [a.get_title() for a in fig.axes[:7]]
+    assert titles[:4] == [r"\$5 {bill\$", r"\$10", "a_b^", "кот"]  # no formulas
+    assert titles[4] in ("猫", "\\u732b")  # as fonts are here
+    assert titles[5:] == ["tab\\u0009", "\\udce9"]
+    plots.class_bars([9.0] * 7, [8.0] * 7, NAMES, ["$10"], ax)
+    ax.figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_xticklabels()] == titles
+    assert to_hex(bars(ax)[1][1].get_facecolor()) == plots.FORGET.lower()
+    ax.clear()
+    plots.confusion(torch.eye(7), NAMES, ax, ["кот"])
+    ax.figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_yticklabels()] == titles
+    assert to_hex(ax.get_yticklabels()[3].get_color()) == plots.FORGET.lower()
+
+
+def test_letters_come_from_another_font_that_has_them():
+    assert plots.lettered(["cat", "кот"]) == (["cat", "кот"], {})
+    plt.rcParams["font.family"] = ["cmss10"]  # matplotlib brings it; it has Latin alone
+    names, look = plots.lettered(["cat", "кот"])
+    assert names == ["cat", "кот"]
+    own, other = look["fontfamily"]
+    assert own == "cmss10"
+    assert "DejaVu" in other
+    plots.image_grid(torch.rand((2, 1, 4, 4)), names, columns=2).canvas.draw()
+
+
 @pytest.mark.parametrize("kind", [list, torch.tensor])
 def test_bars_have_the_heights_and_colours_of_their_classes(ax, kind):
     before, after = [90.0, 95.0, 80.0], [91.0, 2.5, 79.0]

@@ -35,7 +35,8 @@ def by_class(
     right.axhline(0, color="black", lw=1)
     right.set(xlabel="forget class", ylabel="change of $A_R$ (points)", ylim=(-3, 3))
     for ax in (left, right):
-        ax.set_xticks(range(len(class_names)), class_names)
+        names, look = plots.lettered(class_names)
+        ax.set_xticks(range(len(names)), names, **look)
     return fig
 
 
