@@ -37,13 +37,8 @@ from mnemonic.audits.outputs import inputs_of, logits_of, part_of, quarters, tol
 from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    device_of,
-    evaluation_mode,
-    seeded,
-)
+from mnemonic.networks import check_loss, check_outputs, device_of, seeded
+from mnemonic.running import evaluation_mode
 from mnemonic.storage import generator_for
 
 BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]

@@ -38,7 +38,8 @@ from mnemonic.audits.outputs import (
 from mnemonic.checks import checked_whole
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import Split
-from mnemonic.networks import check_loss, device_of, evaluation_mode
+from mnemonic.networks import check_loss, device_of
+from mnemonic.running import evaluation_mode
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve

@@ -45,6 +45,7 @@ from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.strengths import GRID, Perturbation, Sign, Strength
 from mnemonic.networks import check_outputs, device_of, double, synchronise
+from mnemonic.running import in_float32
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
 # infinite. float32 squares lose their digits from 1e-38 on.
@@ -188,16 +189,23 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
         raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
     synchronise(inputs.device)
     started = time.perf_counter()
-    step = Perturbation(model, _amplitude(model, inputs, labels, classes))
+    eta = _amplitude(in_float32(model), inputs, labels, classes)
+    step = Perturbation(model, eta)
     grid = GRID if strength is None else [strength]
     signs = (1, -1) if sign is None else [sign]
     settings = inputs, labels, classes, grid, signs
     best = best_row(rows := try_strengths(step, *settings, give_up=not candidates))
     chosen, sign = Strength(best["lambda1"], best["lambda2"]), best["sign"]
     step.move(step.scaled(chosen, sign))
+    moved = step.moved()
+    check_outputs(moved, inputs[:1])  # pruned layers and the like derive weights anew
+    forgets = best["forgetting_error"] == 100
+    if moved is not step.network:  # half precision rounds on the way as well
+        chosen_for = belongs(labels, classes)
+        answers = check_outputs(moved, inputs[chosen_for]).argmax(1)
+        forgets = bool((answers != labels[chosen_for]).all())
     synchronise(inputs.device)
     seconds = time.perf_counter() - started
-    forgets = best["forgetting_error"] == 100
     if not forgets:
         warnings.warn(
             f"no setting tried forgets {list(classes)} on the codes; train longer or "
@@ -206,7 +214,7 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
             stacklevel=3,
         )
     return Forgotten(
-        model=step.network,
+        model=moved,
         classes=classes,
         strength=chosen,
         sign=sign,
