@@ -100,9 +100,10 @@ def check_outputs(
 def _are_probabilities(output: Tensor) -> bool:
     if output.grad_fn is not None and output.grad_fn.name() == "SigmoidBackward0":
         return True
-    rounding = torch.finfo(output.dtype).eps ** 0.5
-    sums = output.detach().float().sum(1)
-    return bool(((output >= 0).all(1) & ((sums - 1).abs() < rounding)).all())
+    if not (output >= 0).all():
+        return False
+    sums, rounding = output.detach().float().sum(1), torch.finfo(output.dtype).eps
+    return bool(((sums - 1).abs() < rounding**0.5).all())
 
 
 def check_trainable(model: nn.Module) -> None:

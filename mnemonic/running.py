@@ -26,7 +26,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with undisturbed(model), _eager():
+        with undisturbed(), _eager():
             yield
     finally:
         for module, training in modes:
@@ -34,14 +34,17 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Run as the network says, whatever surrounds the caller, with gradients.
+def undisturbed() -> Iterator[None]:
+    """Compute with gradients and in the type of the weights, whatever the caller is in.
 
     Autocast would keep its casts of weights that move, inference mode knows no graph.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    off = torch.autocast(device.type, enabled=False, cache_enabled=False)
-    with torch.inference_mode(False), off:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                off = torch.autocast(kind, enabled=False, cache_enabled=False)
+                stack.enter_context(off)
         yield
 
 
@@ -95,6 +98,9 @@ def copied(model: nn.Module) -> nn.Module:
     for old, new in closures:
         held = old.cell_contents
         new.cell_contents = copy.deepcopy(held, known) if _is_of(held) else held
+    for weight in made.parameters():
+        if not weight.is_leaf:  # torch.jit copies within the graph
+            weight.detach_().requires_grad_()
     return made
 
 

@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional
@@ -33,7 +32,7 @@ from mnemonic.fisher.rules import Untapped
 from mnemonic.fisher.squares import squared_gradients, trainable, zeros_like
 from mnemonic.fisher.tapped import check_finite, tapped
 from mnemonic.networks import check_outputs, check_trainable
-from mnemonic.running import evaluation_mode, in_float32, run_with, taken
+from mnemonic.running import evaluation_mode, in_float32, run_with, taken, undisturbed
 
 
 def diagonal_fisher(
@@ -62,9 +61,8 @@ def diagonal_fisher(
     """
     check_trainable(model)
     check_samples(inputs, labels)
-    model = in_float32(model)
-    inputs = taken(model, inputs)
-    with evaluation_mode(model), torch.enable_grad():
+    with undisturbed(), evaluation_mode(model := in_float32(model)):
+        inputs = taken(model, inputs)
         try:
             fisher = tapped(model, inputs, labels)
         except (Untapped, RuntimeError, MemoryError):  # what is slower is right for all

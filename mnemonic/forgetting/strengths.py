@@ -105,7 +105,9 @@ class Perturbation:
         for name, w in model.named_parameters():
             if name in eta:
                 wide = torch.promote_types(w.dtype, torch.float32)
-                rest = (eta[name] / self._largest[name]).to(wide).to(w.device)
+                rest = torch.empty(w.shape, dtype=wide, device=eta[name].device)
+                torch.div(eta[name], self._largest[name], out=rest)
+                rest = rest.to(w.device)
                 self.layers[name] = w.detach(), rest, named[name].detach()
 
     def scaled(self, strength: Strength, sign: Sign) -> dict[str, float]:
@@ -128,7 +130,8 @@ class Perturbation:
         """As ``fisher.chunks.bytes_of_one``, of a copy that runs on its own weights."""
         with Kept() as kept:
             logits = check_outputs(self.network, inputs[:1], gradients=True)
-        if weights_below(logits) & {id(p) for p in self._model.parameters()}:
+        of_given = {p.data_ptr() for p in self._model.parameters() if p.numel()}
+        if any(w.data_ptr() in of_given for w in weights_below(logits)):
             raise ValueError(
                 f"a copy of {type(self._model).__name__} runs on the weights of the "
                 "network itself; let forward and hooks take layers from self alone"

@@ -109,7 +109,7 @@ def _answers(model: nn.Module, shape: tuple[int, int, int], seed: int) -> list:
     noise = torch.rand((4, *shape), generator=generator, device="cpu")
     noise, answers, threads = noise.to(device_of(model)), [], torch.get_num_threads()
     torch.set_num_threads(1)  # the last bits are those of every process
-    with undisturbed(model), torch.no_grad(), seeded(seed):
+    with undisturbed(), torch.no_grad(), seeded(seed):
         for training in (False, True):
             try:
                 answers.append(contents(tried.train(training)(taken(tried, noise))))

@@ -150,7 +150,7 @@ def train(
     for layer in frozen_norms(model):
         layer.eval()  # it keeps its statistics, too
     # Seeded: dropout and the like draw from the global generator.
-    with undisturbed(model), seeded(seed), watched({"": model}, _check_one_output):
+    with undisturbed(), seeded(seed), watched({"": model}, _check_one_output):
         if resume is not None:
             losses, before = go_on_from(resume, model, optimizer, generator)
             started -= before

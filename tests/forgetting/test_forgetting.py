@@ -341,8 +341,6 @@ def test_half_precision_forgets_as_well_as_single(learned, dtype):
     scores = mn.evaluate(result.model, data, [0])
     assert scores.forgetting_error == single.forgetting_error == 100
     assert scores.remaining_accuracy > single.remaining_accuracy - 3
-    again = mn.forget(half, codes, [0]).model  # inputs follow the network
-    assert torch.equal(again[1].weight, result.model[1].weight) or dtype != codes
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
