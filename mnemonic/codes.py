@@ -119,7 +119,8 @@ class MnemonicCodes:
         """
         _check_distribution(distribution)
         shape = (checked_data(data).n_classes, *data.input_shape)
-        images = DISTRIBUTIONS[distribution](shape, generator_for("codes", seed))
+        with torch.device("cpu"):  # whatever the default device is
+            images = DISTRIBUTIONS[distribution](shape, generator_for("codes", seed))
         return cls(images, data.class_names, checked_seed(seed), distribution)
 
     @property

@@ -78,7 +78,7 @@ def evaluate(
         )
     confusion = torch.zeros(k * k, dtype=torch.int64, device=device)
     for inputs, labels in data.batches(asked, batch_size=batch_size, device=device):
-        answers = check_outputs(model, inputs, k).argmax(1)
+        answers = check_outputs(model, inputs, k, logits=False).argmax(1)
         confusion += torch.bincount(labels * k + answers, minlength=k * k)
     return scores_of(confusion.reshape(k, k).cpu(), classes)
 
@@ -94,7 +94,7 @@ def scores_of(confusion: Tensor, classes: Sequence[int]) -> Scores:
         The scores. A class without images has accuracy NaN.
     """
     right, counts = confusion.diagonal().double(), confusion.sum(1).double()
-    forgets = torch.zeros(len(confusion), dtype=torch.bool)
+    forgets = torch.zeros(len(confusion), dtype=torch.bool, device=counts.device)
     forgets[list(classes)] = True
 
     def percent(chosen: Tensor | slice) -> float:

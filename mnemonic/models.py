@@ -48,7 +48,7 @@ def build_model(
         raise ValueError(
             f"there are no pretrained weights of {name!r}; leave pretrained at False"
         )
-    with seeded(seed):
+    with seeded(seed), torch.device("cpu"):
         if name == "mlp":
             model = nn.Sequential(
                 nn.Flatten(),
@@ -62,7 +62,7 @@ def build_model(
             model = _timm(name.removeprefix("timm/"), data, pretrained)
         else:
             model = _torchvision(name, data, pretrained)
-    check_outputs(model, torch.zeros(1, *data.input_shape), data.n_classes)
+        check_outputs(model, torch.zeros(1, *data.input_shape), data.n_classes)
     return model
 
 
@@ -104,7 +104,10 @@ def _torchvision(name: str, data: ImageData, pretrained: bool) -> nn.Module:
         )
     if pretrained:
         return _pretrained(name, data)
-    model = models.get_model(name, weights=None, num_classes=data.n_classes)
+    # Auxiliary heads would give a tuple in training; torchvision draws their weights.
+    heads = {"aux_logits": False, "init_weights": True}
+    heads = heads if name in ("googlenet", "inception_v3") else {}
+    model = models.get_model(name, weights=None, num_classes=data.n_classes, **heads)
     channels, height, _ = data.input_shape
     if isinstance(model, models.ResNet) and height < 64:
         # The 32×32 stem: a 7×7 stride and a pool would leave nothing to look at.

@@ -11,13 +11,15 @@ Example:
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from mnemonic.checks import checked_seed
+from mnemonic.running import evaluation_mode, taken
 
 
 class NotFinite(ValueError):
@@ -31,6 +33,7 @@ def check_outputs(
     *,
     what: str = "inputs",
     gradients: bool = False,
+    logits: bool = True,
 ) -> Tensor:
     """Make sure that the network maps ``[N, C, H, W]`` to finite logits ``[N, K]``.
 
@@ -42,9 +45,11 @@ def check_outputs(
         n_classes: ``K``, where it is known.
         what: Name of the inputs, for the error.
         gradients: Keep what a backward pass needs.
+        logits: Whether a loss follows: where it is of probabilities, there is a
+            ``RuntimeWarning``.
 
     Returns:
-        The logits.
+        Its output.
 
     Raises:
         NotFinite: A ``ValueError``, if its output is not finite.
@@ -53,7 +58,7 @@ def check_outputs(
     _check_network(model)
     try:
         with evaluation_mode(model), torch.set_grad_enabled(gradients):
-            logits = model(inputs)
+            output = model(taken(model, inputs))
     except Exception as error:  # whatever a layer raises at what it cannot take
         if is_out_of_memory(error):  # no fault of the inputs: fewer may do
             raise
@@ -63,10 +68,10 @@ def check_outputs(
             f"{list(inputs.shape)}: {reason}; give it {what} of the shape and type "
             "that it was built for, or build it for these"
         ) from error
-    shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits)
+    shape = list(output.shape) if isinstance(output, Tensor) else type(output)
     if (
-        not isinstance(logits, Tensor)
-        or logits.ndim != 2
+        not isinstance(output, Tensor)
+        or output.ndim != 2
         or shape != [len(inputs), n_classes or shape[1]]
     ):
         raise ValueError(
@@ -74,7 +79,7 @@ def check_outputs(
             f"[{len(inputs)}, {n_classes or 'K'}] are needed; wrap it so that it "
             "returns one row of K logits an image"
         )
-    if not torch.isfinite(logits).all():
+    if not torch.isfinite(output).all():
         raise NotFinite(
             f"{type(model).__name__} gives NaN or infinite logits; "
             "its weights are damaged or its training diverged: train it again, perhaps "
@@ -82,7 +87,23 @@ def check_outputs(
             if torch.isfinite(inputs).all()
             else f"the {what} are NaN or infinite; give finite ones"
         )
-    return logits
+    if logits and _are_probabilities(output):
+        warnings.warn(
+            f"{type(model).__name__} gives probabilities, and every loss here takes "
+            "logits, so it means another thing; leave out the softmax or sigmoid",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return output
+
+
+def _are_probabilities(output: Tensor) -> bool:
+    if output.grad_fn is not None and output.grad_fn.name() == "SigmoidBackward0":
+        return True
+    if not (output >= 0).all():
+        return False
+    sums, rounding = output.detach().float().sum(1), torch.finfo(output.dtype).eps
+    return bool(((sums - 1).abs() < rounding**0.5).all())
 
 
 def check_trainable(model: nn.Module) -> None:
@@ -110,6 +131,11 @@ def _check_network(model: object) -> None:
         raise ValueError(
             f"the network is {model!r}; give a torch.nn.Module, such as "
             "build_model('mlp', data)"
+        )
+    if any(map(is_lazy, model.parameters())):
+        raise ValueError(
+            f"{type(model).__name__} has lazy layers, without weights yet; run it "
+            "once, as in model(data.inputs(data.test, slice(2))), to give them some"
         )
     if any(p.is_meta for p in model.parameters()):
         raise ValueError(
@@ -140,7 +166,8 @@ def last_layer(
     linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
     generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(64, *input_shape, generator=generator).to(device_of(model))
+    probe = torch.randn(64, *input_shape, generator=generator, device="cpu")
+    probe = probe.to(device_of(model))
     with watched(linear, lambda name, _, output: found.append((name, output))):
         logits = check_outputs(model, probe)
     for name, output in reversed(found):
@@ -151,29 +178,6 @@ def last_layer(
         "this method works on the last linear layer: take another method, or a network "
         "that ends in one"
     )
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode and give each its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def run_with(model: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-    """Logits of a network with other weights, given by parameter name."""
-    names, placed = {id(p): name for name, p in model.named_parameters()}, {}
-    for module, layer in model.named_modules():  # each layer once, under one name
-        for name, p in layer.named_parameters(module, recurse=False):
-            if names[id(p)] in weights:
-                placed[name] = weights[names[id(p)]]
-    # tie_weights would spoil the weights of a layer that stands there twice.
-    return functional_call(model, placed, (inputs,), tie_weights=False)
 
 
 @contextlib.contextmanager

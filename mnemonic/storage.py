@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
@@ -193,17 +194,18 @@ def digest(*things: object) -> str:
 
 
 def _feed(hasher: hashlib._Hash, thing: object, end: bytes = b"</>") -> None:
+    thing = thing.item() if isinstance(thing, np.generic) else thing
     hasher.update(f"<{type(thing).__name__}>".encode())
     if isinstance(thing, Tensor):
         array = thing.detach().cpu().contiguous()
         hasher.update(f"{array.dtype}{tuple(array.shape)}".encode())
         # A byte view: numpy has no bfloat16.
         hasher.update(array.reshape(-1).view(torch.uint8).numpy().data)
-    elif dataclasses.is_dataclass(thing):
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         fields = [f.name for f in dataclasses.fields(thing) if f.compare]
         _feed(hasher, {name: getattr(thing, name) for name in fields}, end)
     elif isinstance(thing, dict):
-        for key in sorted(thing, key=str):
+        for key in sorted(thing, key=lambda key: (str(key), type(key).__name__)):
             _feed(hasher, key)
             _feed(hasher, thing[key])
         hasher.update(end)  # {a: {b: 1}, c: 2} differs from {a: {b: 1, c: 2}}
@@ -216,10 +218,8 @@ def _feed(hasher: hashlib._Hash, thing: object, end: bytes = b"</>") -> None:
     elif isinstance(thing, (str, int, float, bool, Path)) or thing is None:
         hasher.update(repr(str(thing)).encode())
     else:
-        raise TypeError(
-            f"cannot digest a {type(thing).__name__}; give tensors, dataclasses, "
-            "dicts, sequences, paths, numbers or strings"
-        )
+        told = "give tensors, dataclasses, dicts, sequences, paths, numbers or strings"
+        raise TypeError(f"cannot digest a {type(thing).__name__}; {told}")
 
 
 def generator_for(

@@ -10,8 +10,11 @@ import time
 import unittest.mock
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mnemonic as mn
 from mnemonic import storage
@@ -51,6 +54,57 @@ def test_digest_depends_on_content_only():
     assert storage.digest({"a": 1}, "c", 2) != storage.digest({"a": 1, "c": 2})
     with pytest.raises(TypeError, match="cannot digest a set"):
         storage.digest({1, 2})
+
+
+KEYS = st.one_of(st.text(max_size=2), st.integers(-2, 2), st.booleans(), st.none())
+PLAIN = st.recursive(
+    st.one_of(KEYS, st.floats(allow_nan=False), st.binary(max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(KEYS, inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+
+
+def typed(value):
+    """Equal for the same values of the same types: 1 is no True and no 1.0."""
+    if isinstance(value, dict):
+        return "dict", frozenset((typed(k), typed(v)) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, tuple(map(typed, value))
+    return type(value).__name__, repr(value)
+
+
+def backwards(value):
+    """The same, with the entries of dicts in another order."""
+    if isinstance(value, dict):
+        return {k: backwards(v) for k, v in reversed([*value.items()])}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(backwards, value))
+    return value
+
+
+@given(st.lists(PLAIN, min_size=1, max_size=3), st.lists(PLAIN, min_size=1, max_size=3))
+def test_plain_values_have_one_digest_and_no_other_value_has_it(one, two):
+    same = typed(one) == typed(two)
+    assert (storage.digest(*one) == storage.digest(*two)) == same
+    assert storage.digest(*map(backwards, one)) == storage.digest(*one)
+
+
+@given(PLAIN)
+def test_values_nested_in_another_way_have_another_digest(value):
+    nested = [value, [value], (value,), [[value]], {"a": value}, {"a": [value]}]
+    nested += [[value, value], [[value], value], [value, [value]], {"a": {"a": value}}]
+    assert len({storage.digest(v) for v in nested}) == len(nested)
+
+
+def test_numbers_of_numpy_are_numbers_and_a_class_is_no_value():
+    assert storage.digest(np.float64(0.5)) == storage.digest(0.5)
+    assert storage.digest(np.int64(3), np.bool_(True)) == storage.digest(3, True)
+    with pytest.raises(TypeError, match="cannot digest a type"):
+        storage.digest(Recipe)
 
 
 def test_digests_that_stand_in_files_and_make_seeds_stay():

@@ -27,7 +27,12 @@ from torch import nn
 from mnemonic.audits.distance import distances, fresh_weights, over_unlearning, zrf
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.exposure import reading, replay, trigger
-from mnemonic.audits.membership import entropy_attack, loss_attack, matched_losses
+from mnemonic.audits.membership import (
+    FEWEST,
+    entropy_attack,
+    loss_attack,
+    matched_losses,
+)
 from mnemonic.audits.outputs import (
     answered_right,
     check_fits,
@@ -95,6 +100,7 @@ def audit(
         - ``unit``: ``%``, ``nats`` or ``1``;
         - ``n``: images behind the value.
 
+        With few test images of the forget classes there are no rows ``loss/…``.
         The curve has the k that every class has training images for; a network that
         does not end in a linear layer has no rows ``prototype``; ``probe`` is of the
         top-level layers that are more than a linear map of the pixels, ``similarity``
@@ -145,7 +151,8 @@ def measure(
         right = percent_of(answered_right(model, data, part), seed=seed)
         enter("accuracy", which, {"": right})
     losses = matched_losses(model, **how)
-    enter("membership", "loss/", loss_attack(*losses, seed=seed))
+    if len(losses[0]) >= FEWEST:
+        enter("membership", "loss/", loss_attack(*losses, seed=seed))
     enter("membership", "entropy/", {"called_members": entropy_attack(model, **how)})
     if references:
         enter("distance", "", distances(model, references, **how))

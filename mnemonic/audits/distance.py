@@ -24,7 +24,6 @@ Example:
     (0.5256, 0.4744)
 """
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -37,13 +36,8 @@ from mnemonic.audits.outputs import inputs_of, logits_of, part_of, quarters, tol
 from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import (
-    check_loss,
-    check_outputs,
-    device_of,
-    evaluation_mode,
-    seeded,
-)
+from mnemonic.networks import check_loss, check_outputs, device_of, seeded
+from mnemonic.running import copied, evaluation_mode
 from mnemonic.storage import generator_for
 
 BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]
@@ -155,7 +149,7 @@ def fresh_weights(model: nn.Module, *, seed: int = 0) -> nn.Module:
         The copy. Parameters of a module that cannot reset itself, such as the class
         token of a transformer, are drawn from N(0, 0.02²).
     """
-    fresh = copy.deepcopy(model)
+    fresh = copied(model)
     with seeded(seed), torch.no_grad():
         for module in fresh.modules():
             if callable(getattr(module, "reset_parameters", None)):

@@ -211,7 +211,8 @@ def last_inputs(
 
 def _top_level(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, layer in model.named_children():
-        if isinstance(layer, (nn.ModuleList, nn.ModuleDict)):
+        wrapped = name in ("module", "_orig_mod")  # by DataParallel, torch.compile
+        if wrapped or isinstance(layer, (nn.ModuleList, nn.ModuleDict)):
             yield from _top_level(layer, f"{prefix}{name}.")
         elif not isinstance(layer, _NOTHING_NEW):
             yield prefix + name, layer

@@ -17,7 +17,6 @@ Example:
     (['forget_accuracy', 'remaining_accuracy'], 100)
 """
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -29,6 +28,7 @@ from mnemonic.audits.outputs import halves, last_inputs, told_apart
 from mnemonic.audits.relearning import drawn, levelled
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import last_layer
+from mnemonic.running import copied
 
 
 def prototype_attack(
@@ -60,7 +60,7 @@ def prototype_attack(
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     forget, _ = told_apart(classes, checked_data(data).class_names)
-    attacked = levelled(model, data, forget) if level else copy.deepcopy(model)
+    attacked = levelled(model, data, forget) if level else copied(model)
     _, layer = last_layer(attacked, data.input_shape)
     asked = {
         whose: (last_inputs(attacked, layer, data, part), part.labels.cpu())

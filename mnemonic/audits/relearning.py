@@ -19,7 +19,6 @@ Example:
     True
 """
 
-import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -38,7 +37,8 @@ from mnemonic.audits.outputs import (
 from mnemonic.checks import checked_whole
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import Split
-from mnemonic.networks import check_loss, device_of, evaluation_mode
+from mnemonic.networks import check_loss, device_of
+from mnemonic.running import copied, evaluation_mode
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
@@ -131,13 +131,13 @@ def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Mo
         bias.
     """
     forget, remaining = told_apart(classes, checked_data(data).class_names)
-    copied = copy.deepcopy(model)
-    layer = last_linear(copied, data)
+    made = copied(model)
+    layer = last_linear(made, data)
     if layer is not None and layer.bias is not None:
         with torch.no_grad():
             lowest = layer.bias[remaining].min()
             layer.bias[forget] = layer.bias[forget].clamp_min(lowest)
-    return copied
+    return made
 
 
 def _fine_tuned_on(
@@ -165,7 +165,7 @@ def fine_tuned(
     Returns:
         The copy.
     """
-    tuned = copy.deepcopy(model)
+    tuned = copied(model)
     weights = [p for p in tuned.parameters() if p.is_floating_point()]
     for weight in weights:
         weight.requires_grad_(True)

@@ -8,8 +8,6 @@ weights on the forget images: over D_F and a random 30 % of D_R,
 Adam 1e-4, 1 epoch, batch 256, temperature 1.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +17,7 @@ from mnemonic.baselines.gradients import adam, descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of
+from mnemonic.running import copied
 
 
 @method(
@@ -39,7 +38,7 @@ def bad_teacher(
 ) -> nn.Module:
     """Learn from a random network what to say of the forget images."""
     images = access.images("forget", "remaining", share=share)
-    good = copy.deepcopy(model).eval()
+    good = copied(model).eval()
     bad = access.fresh(another(access.seed, "bad-teacher")).to(device_of(model)).eval()
 
     def loss(inputs: Tensor, labels: Tensor) -> Tensor:

@@ -6,8 +6,6 @@ D_F. The authors' learning rate does not transfer; it is searched. SGD (momentum
 weight decay 5e-4), 10 epochs, batch 64.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +13,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.running import copied
 
 
 @method(
@@ -34,7 +33,7 @@ def delete(
 ) -> nn.Module:
     """Learn the network's own second choice on the forget images."""
     images = access.images("forget")
-    first = copy.deepcopy(model).eval()
+    first = copied(model).eval()
 
     def loss(inputs: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():

@@ -18,8 +18,6 @@ mnemonic-code paper compares with LwSF and does not say how it was adapted. The 
 the learning rate are left out.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,6 +28,7 @@ from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.networks import device_of, last_layer, seeded
+from mnemonic.running import copied
 from mnemonic.storage import generator_for
 
 SCALE, MARGIN = 30.0, 0.35
@@ -107,7 +106,7 @@ def lwsf(
     codes = code_inputs(access, device)
     labels = torch.arange(access.n_classes, device=device)
     forgets = access.forgets(labels)
-    old = copy.deepcopy(model).eval()
+    old = copied(model).eval()
     fisher = diagonal_fisher(old, codes[~forgets], labels[~forgets])
     old.requires_grad_(False)
     old_logits = old(codes)

@@ -6,7 +6,6 @@ The network given is left as it was. A method sees the data through an ``Access`
 holds what it declares; what it read and computed is in the result.
 """
 
-import copy
 import inspect
 import time
 from collections.abc import Callable, Sequence, Set
@@ -18,6 +17,7 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import Counts, counted
 from mnemonic.networks import check_loss, check_outputs, device_of, seeded, synchronise
+from mnemonic.running import copied
 from mnemonic.storage import generator_for
 
 
@@ -112,14 +112,14 @@ class Method:
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
         device = device_of(model)
         probe = torch.zeros(2, *access.data.input_shape, device=device)
-        tried = copy.deepcopy(model)  # whoever watches the network sees nothing
+        tried = copied(model)  # whoever watches the network sees nothing
         logits = check_outputs(tried, probe, access.n_classes, gradients=True)
         check_loss(tried, logits)
         del tried, logits
         narrowed = access.recounted().only(self.reads)
         narrowed.seed = seed
         narrowed.generator = generator_for(self.name, seed, device)
-        working = copy.deepcopy(model).eval()
+        working = copied(model).eval()
         synchronise(device)
         started = time.perf_counter()
         with counted(narrowed.counts), seeded(seed):

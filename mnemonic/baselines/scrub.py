@@ -7,8 +7,6 @@ decay 5e-4), 3 epochs, msteps 2, γ 0.99, α 0.001, T 4, batch 128 (D_F: 32): th
 settings for large data. Written from the paper's objective alone.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +15,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.running import copied
 
 
 @method(
@@ -45,7 +44,7 @@ def scrub(
 ) -> nn.Module:
     """Leave the teacher on the forget images, stay with it on the others."""
     forget, remaining = access.images("forget"), access.images("remaining")
-    teacher = copy.deepcopy(model).eval()
+    teacher = copied(model).eval()
     optimizer = sgd(model.train(), learning_rate)
 
     def distance(inputs: Tensor, outputs: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ def each_chunk(
     start = 0
     while start < n:
         try:
-            new = function(*(s[start : start + size] for s in samples))
+            # Copies: a network may change what it is given.
+            new = function(*(s[start : start + size].clone() for s in samples))
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise

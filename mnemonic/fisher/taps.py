@@ -45,7 +45,7 @@ class Taps(TorchFunctionMode):
         self._names = {id(p): name for name, p in weights.items()}
         self.why_not = ""  # exact
         self.confirmed = False  # by a batch that begins with the single sample
-        self.anchor = torch.zeros((), requires_grad=True)
+        self.anchor = torch.zeros((), device="cpu", requires_grad=True)
         self._used: set[str] = set()
         self._inputs: list[Tensor] = []  # of each function, in the run of one sample
         self._n_compared = 0
@@ -74,7 +74,8 @@ class Taps(TorchFunctionMode):
         # The run of one sample keeps it for those that are compared with it.
         if self.single is None:
             self.logits = logits.detach()  # with its graph, which holds us, for ever
-            if others := _weights_below(logits) & self._names.keys():
+            below = {id(weight) for weight in weights_below(logits)}
+            if others := below & self._names.keys():
                 name = self._names[others.pop()]
                 self.why_not = self.why_not or f"{name} is used in other ways as well"
             return
@@ -148,15 +149,15 @@ class Taps(TorchFunctionMode):
         return copies
 
 
-def _weights_below(output: Tensor) -> set[int]:
-    """Ids of the leaves of the graph that ``output`` came from."""
-    found, seen, todo = set(), set(), [output.grad_fn]
+def weights_below(output: Tensor) -> list[Tensor]:
+    """The leaves of the graph that ``output`` came from."""
+    found, seen, todo = [], set(), [output.grad_fn]
     while todo:
         node = todo.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            found.add(id(node.variable))
+            found.append(node.variable)
         todo += [below for below, _ in node.next_functions]
     return found

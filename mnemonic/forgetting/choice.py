@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnemonic.data.splits import belongs
-from mnemonic.fisher.chunks import bytes_of_one, each_chunk
+from mnemonic.fisher.chunks import each_chunk
 from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
 from mnemonic.networks import double
+from mnemonic.running import evaluation_mode, taken
 
 NOTHING = (-math.inf, -math.inf)  # the rank of outputs that are not finite
 
@@ -65,9 +66,10 @@ def try_strengths(
     distinct = [*dict.fromkeys(moves.values())]
     # From the middle: a good setting soon spares the others, and is rarely at an end.
     order = sorted(range(len(distinct)), key=lambda i: abs(2 * i - len(distinct)))
-    found, best, n_bytes = {}, NOTHING, bytes_of_one(step.network, inputs)
+    found, best, inputs = {}, NOTHING, taken(step.network, inputs)
+    n_bytes = step.bytes_of_one(inputs)
     parts = _in_parts(inputs, labels, belongs(labels, classes))
-    with torch.no_grad():
+    with evaluation_mode(step.network), torch.no_grad():
         for move in (distinct[i] for i in order):
             step.move(dict(move))
             found[move] = _scores(step.network, n_bytes, parts, to_reach=best)
@@ -121,7 +123,8 @@ def _scores(network, n_bytes, parts, to_reach) -> dict[str, float] | None:
     """Scores on the codes, or None as soon as they cannot have this rank."""
     n_forget, *n_others = (len(labels) for _, labels in parts)
     n_remain = sum(n_others)
-    total = torch.zeros(2, 3, dtype=torch.float64)  # to forget, to remember
+    # A row for the codes to forget, one for those to remember.
+    total = torch.zeros(2, 3, dtype=torch.float64, device="cpu")
     for number, codes in enumerate(parts):
         sums = partial(_code_sums, network, number == 0)
         total[min(number, 1)] += sum(each_chunk(sums, n_bytes, *codes)).cpu()

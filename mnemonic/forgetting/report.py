@@ -48,6 +48,6 @@ def layers_of(step: Perturbation) -> pd.DataFrame:
         n = moves.numel()
         rows.append((name, abs(step.alphas[name]), float(moves.amax()),
                      float(moves[:: -(-n // 10_000)].median()),
-                     int((moves > 0).sum()) / n, n))  # fmt: skip
+                     int(moves.count_nonzero()) / n, n))  # fmt: skip
     heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]
     return pd.DataFrame(rows, columns=heads)

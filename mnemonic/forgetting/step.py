@@ -45,10 +45,12 @@ from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.strengths import GRID, Perturbation, Sign, Strength
 from mnemonic.networks import check_outputs, device_of, double, synchronise
+from mnemonic.running import in_float32, undisturbed
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
 # infinite. float32 squares lose their digits from 1e-38 on.
 FLOOR = 1e-30
+CACHED = 2**15  # numbers that stay in the cache of a CPU
 
 
 def forget(
@@ -84,15 +86,16 @@ def forget(
     """
     if sign is not None:
         sign = checked_number("sign", sign, lambda s: s in (1, -1), "+1, -1 or None")
-    logits, *given = _on_codes(model, codes, classes)
-    if unknown := [c for c in given[-1] if logits[c].argmax() != c]:
-        warnings.warn(
-            f"the network does not know the codes of {unknown}, so they choose badly: "
-            "it was trained without them, or not enough, or has forgotten them",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return _forget(model, *given, strength, sign, candidates)
+    with undisturbed():
+        logits, *given = _on_codes(model, codes, classes)
+        if unknown := [c for c in given[-1] if logits[c].argmax() != c]:
+            warnings.warn(
+                f"the network does not know the codes of {unknown}, so they choose "
+                "badly: it was trained without them or too little, or has forgotten",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return _forget(model, *given, strength, sign, candidates)
 
 
 def forget_from_data(
@@ -104,8 +107,6 @@ def forget_from_data(
     strength: Strength | None = None,
 ) -> Forgotten:
     """Take the same step from real samples ("ours-w-data", Fig. 4 of the paper).
-
-    Both Fishers, and the choice of strength and sign, come from the samples.
 
     Args:
         model: A classifier, trained with or without codes; left untouched.
@@ -129,7 +130,8 @@ def forget_from_data(
             f"{n_forget} of {len(labels)} samples are of the forget classes "
             f"{list(classes)}; give at least one of them and one of the others"
         )
-    return _forget(model, inputs, labels, classes, strength, None, False)
+    with undisturbed():
+        return _forget(model, inputs, labels, classes, strength, None, False)
 
 
 def amplitude(
@@ -188,16 +190,22 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
         raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
     synchronise(inputs.device)
     started = time.perf_counter()
-    step = Perturbation(model, _amplitude(model, inputs, labels, classes))
+    eta = _amplitude(in_float32(model), inputs, labels, classes)
+    step = Perturbation(model, eta)
     grid = GRID if strength is None else [strength]
     signs = (1, -1) if sign is None else [sign]
     settings = inputs, labels, classes, grid, signs
     best = best_row(rows := try_strengths(step, *settings, give_up=not candidates))
     chosen, sign = Strength(best["lambda1"], best["lambda2"]), best["sign"]
     step.move(step.scaled(chosen, sign))
+    moved = step.moved()
+    check_outputs(moved, inputs[:1])  # pruned layers and the like derive weights anew
+    forgets = best["forgetting_error"] == 100
+    if moved is not step.network:  # half precision rounds on the way as well
+        part = belongs(labels, classes)
+        forgets = (check_outputs(moved, inputs[part]).argmax(1) != labels[part]).all()
     synchronise(inputs.device)
     seconds = time.perf_counter() - started
-    forgets = best["forgetting_error"] == 100
     if not forgets:
         warnings.warn(
             f"no setting tried forgets {list(classes)} on the codes; train longer or "
@@ -206,12 +214,12 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
             stacklevel=3,
         )
     return Forgotten(
-        model=step.network,
+        model=moved,
         classes=classes,
         strength=chosen,
         sign=sign,
         seconds=seconds,
-        forgets_codes=forgets,
+        forgets_codes=bool(forgets),
         layers=layers_of(step),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
@@ -231,8 +239,13 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
             RuntimeWarning,
             stacklevel=4,
         )
-    # float64: a ratio of squares can leave the range of float32.
-    return {  # Eq. 6
-        name: double(f).add_(FLOOR).div_(double(f_remain[name]).add_(FLOOR))
-        for name, f in f_forget.items()
-    }
+    return {name: _ratio(f, f_remain[name]) for name, f in f_forget.items()}  # Eq. 6
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """In float64: a ratio of squares can leave the range of float32."""
+    ratio = double(above).contiguous()
+    parts = ratio.view(-1).split(CACHED), below.reshape(-1).split(CACHED)
+    for part, other in zip(*parts, strict=True):
+        part.add_(FLOOR).div_(double(other).add_(FLOOR))
+    return ratio

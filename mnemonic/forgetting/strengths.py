@@ -5,7 +5,6 @@ Example:
     Strength(lambda1=0.001, lambda2=10.0)
 """
 
-import copy
 import itertools
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.checks import checked_number
+from mnemonic.fisher.chunks import Kept
+from mnemonic.fisher.taps import weights_below
+from mnemonic.networks import check_outputs
+from mnemonic.running import HALF, copied
 
 Sign = Literal[1, -1]
 
@@ -78,7 +81,8 @@ class Perturbation:
     """A copy of a network with weights w ± α η (Eq. 5), for one α after the other.
 
     η is kept as its largest value times the rest, which fits into the weights' own
-    type, or into float32 where that is half precision.
+    type, or into float32 where that is half precision. There the copy computes in
+    float32, with weights as half precision rounds them.
 
     Args:
         model: With the weights w; those that ``eta`` does not name stay.
@@ -91,16 +95,20 @@ class Perturbation:
     """
 
     def __init__(self, model: nn.Module, eta: dict[str, Tensor]):
-        self.network = copy.deepcopy(model).eval()
+        self._model, self.network = model, copied(model).eval()
+        if any(p.dtype in HALF for p in model.parameters()):
+            self.network.float()
         self._largest = _largest(eta)
         self.layers: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.alphas: dict[str, float] = {}
-        copied = dict(self.network.named_parameters())
+        named = dict(self.network.named_parameters())
         for name, w in model.named_parameters():
             if name in eta:
                 wide = torch.promote_types(w.dtype, torch.float32)
-                rest = (eta[name] / self._largest[name]).to(wide).to(w.device)
-                self.layers[name] = w.detach(), rest, copied[name].detach()
+                rest = torch.empty(w.shape, dtype=wide, device=eta[name].device)
+                torch.div(eta[name], self._largest[name], out=rest)
+                rest = rest.to(w.device)
+                self.layers[name] = w.detach(), rest, named[name].detach()
 
     def scaled(self, strength: Strength, sign: Sign) -> dict[str, float]:
         """±α_l by name (Eq. 7), of a setting."""
@@ -112,8 +120,34 @@ class Perturbation:
         for name, (w, rest, moved) in self.layers.items():
             if self.alphas.get(name) != alphas[name]:
                 scale = alphas[name] * self._largest[name]
-                torch.add(w, rest, alpha=scale, out=moved)  # Eq. 5, in one pass
+                if moved.dtype == w.dtype:
+                    torch.add(w, rest, alpha=scale, out=moved)  # Eq. 5, in one pass
+                else:
+                    moved.copy_(torch.add(w, rest, alpha=scale).to(w.dtype))
         self.alphas = alphas
+
+    def bytes_of_one(self, inputs: Tensor) -> int:
+        """As ``fisher.chunks.bytes_of_one``, of a copy that runs on its own weights."""
+        with Kept() as kept:
+            logits = check_outputs(self.network, inputs[:1], gradients=True)
+        of_given = {p.data_ptr() for p in self._model.parameters() if p.numel()}
+        if any(w.data_ptr() in of_given for w in weights_below(logits)):
+            raise ValueError(
+                f"a copy of {type(self._model).__name__} runs on the weights of the "
+                "network itself; let forward and hooks take layers from self alone"
+            )
+        return kept.besides(self.network)
+
+    def moved(self) -> nn.Module:
+        """The copy, where it is now, in the type of the network given."""
+        if all(w.dtype == moved.dtype for w, _, moved in self.layers.values()):
+            return self.network
+        network = copied(self._model).eval()
+        named = dict(network.named_parameters())
+        with torch.no_grad():
+            for name, (_, _, moved) in self.layers.items():
+                named[name].copy_(moved)
+        return network
 
 
 def _largest(eta: dict[str, Tensor]) -> dict[str, float]:

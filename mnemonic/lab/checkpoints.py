@@ -14,17 +14,23 @@ Example:
 
 import contextlib
 import json
+import os
+import random
 from dataclasses import astuple
 from functools import partial
-from numbers import Number
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
-from mnemonic.lab.keys import code_digest, code_of, reached, surroundings
+from mnemonic.lab.contents import contents
+from mnemonic.lab.keys import code_digest, reached, surroundings
+from mnemonic.networks import device_of, seeded
+from mnemonic.running import copied, taken, undisturbed
 from mnemonic.storage import Store, cache_folder, digest, read_tensors
 from mnemonic.training.loop import History, checked_arguments, train
 from mnemonic.training.recipe import Recipe
@@ -43,9 +49,10 @@ def trained(
 ) -> nn.Module | tuple[nn.Module, History]:
     """Train a fresh network, or fetch the result of the same training from the cache.
 
-    The key is the content: architecture and initial weights, training images, recipe,
-    codes where t_mix is above 0, seed, device, torch's version, and the code of the
-    network and of all that training is made of. A damaged checkpoint is set aside with
+    The key is the content: the network with its code, weights, attributes, hooks and
+    answers to a few images (see ``mnemonic.lab.contents``), what of it is trained,
+    training images, recipe, codes where t_mix is above 0, seed, device, versions, and
+    the code of all that training is made of. A damaged checkpoint is set aside with
     a warning and made again; two processes that want the same network train it once.
 
     Args:
@@ -69,11 +76,15 @@ def trained(
     how = {"recipe": recipe, "t_mix": t_mix, "seed": seed}
     how["codes"] = codes if t_mix > 0 else None
     drawn = how["codes"] and how["codes"].images
-    device, *versions = surroundings("torch", "torchvision")
-    network = [str(model), dict(model.state_dict()), _code(model), _plain(model)]
-    # Images in files are known by name and by label, and not opened.
-    shown = [data.train, data.mean, data.std, data.augmentation]
-    key = digest(network, shown, how | {"codes": drawn}, device, versions)
+    device, *versions = surroundings("torch", "torchvision", "numpy")
+    network = [contents(model), _answers(model, data.input_shape, seed)]
+    known = ("name", "class_names", "validation", "test")  # they train nothing
+    shown = contents({n: v for n, v in vars(data).items() if n not in known})
+    # Images in files are known by name, size and time, and not opened.
+    files = [os.stat(file) for file in getattr(data.train, "files", ())]
+    shown["files"] = repr([(file.st_size, file.st_mtime_ns) for file in files])
+    code = code_digest(reached(["mnemonic.training.loop"]))
+    key = digest(network, shown, how | {"codes": drawn}, device, versions, code)
 
     folder = cache_folder() / "checkpoints"
     store = Store(folder, ".safetensors", _read, _write)
@@ -93,25 +104,29 @@ def trained(
     return (model, History(tuple(losses), seconds)) if with_history else model
 
 
-def _plain(model: nn.Module) -> list:
-    """What neither weights nor code tell: what is trained, and attributes of layers."""
-    own = [
-        (name, key, getattr(value, "__qualname__", str(value)))
-        for name, layer in model.named_modules()
-        for key, value in vars(layer).items()
-        if key[0] != "_" and (callable(value) or isinstance(value, (str, Number)))
-    ]
-    return [own, [name for name, p in model.named_parameters() if p.requires_grad]]
+def _answers(model: nn.Module, shape: tuple[int, int, int], seed: int) -> list:
+    """What a copy answers to noise, and the streams of random numbers that it reads."""
+    streams = _streams()
+    generator, tried = torch.Generator().manual_seed(0), copied(model)
+    noise = torch.rand((4, *shape), generator=generator, device="cpu")
+    noise, answers, threads = noise.to(device_of(model)), [], torch.get_num_threads()
+    torch.set_num_threads(1)  # the last bits are those of every process
+    with undisturbed(), torch.no_grad(), seeded(seed):
+        for training in (False, True):
+            try:
+                answers.append(contents(tried.train(training)(taken(tried, noise))))
+            except Exception as error:  # training will say so
+                answers.append(type(error).__name__)
+    torch.set_num_threads(threads)
+    before, after = contents(streams), contents(_streams())
+    random.setstate(streams[0])
+    np.random.set_state(streams[1])  # noqa: NPY002
+    return [answers, before if before != after else None]
 
 
-def _code(model: nn.Module) -> list[str]:
-    """Digests of what a training runs, and of classes that are not torch's."""
-    classes = {type(module) for module in model.modules()}
-    own = [
-        c for c in classes if c.__module__.split(".")[0] not in ("torch", "torchvision")
-    ]
-    files = reached(["mnemonic.training.loop", *(c.__module__ for c in own)])
-    return [code_digest(files), *sorted(digest(code_of(c)) for c in own)]
+def _streams() -> tuple:
+    """Of Python and of numpy; torch's is seeded for training."""
+    return random.getstate(), np.random.get_state()  # noqa: NPY002
 
 
 def _read(path: Path) -> tuple[tuple[dict[str, Tensor], str], str, str]:

@@ -18,16 +18,19 @@ import itertools
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mnemonic.checks import checked_frame, checked_number, checked_seed
-from mnemonic.lab.keys import code_digest, code_of, numerical, surroundings
+from mnemonic.lab.contents import contents
+from mnemonic.lab.keys import code_digest, numerical, surroundings
 from mnemonic.storage import Store, cache_folder, digest
 
 
@@ -43,11 +46,12 @@ def run_grid(
 
     Args:
         function: Gives one result (a dict) or several (a list of dicts) of plain
-            values. Its source, that of all it calls in its own module, the plain values
-            that it names there, and the package's are part of each cell's key, so that
-            edited code is run anew; whatever else it depends on belongs into the
+            values. Its code, that of all it calls, the values that it names, and the
+            package are part of each cell's key, so that edited code is run anew (see
+            ``mnemonic.lab.contents``); whatever else it depends on belongs into the
             setting.
-        settings: Keyword arguments, plain values.
+        settings: Keyword arguments, plain values: numbers (of numpy and torch, too),
+            names, ``None``, and lists and dicts of them.
         seeds: One run each.
         jobs: Processes at once; as many as there are cores by default, or one where
             there is a GPU. Each uses one thread.
@@ -61,7 +65,7 @@ def run_grid(
         all cells took together when they were made, kept ones included.
 
     Raises:
-        ValueError: If function, settings, seeds or jobs are of another kind.
+        ValueError: If function, settings, seeds, jobs or a result are of another kind.
     """
     if not inspect.isfunction(function):
         raise ValueError(f"{function!r} is no function of Python; write one, with def")
@@ -72,12 +76,13 @@ def run_grid(
     if isinstance(seeds, str) or not isinstance(seeds, Sequence):
         raise ValueError(f"seeds are {seeds!r}; give a list of integers")
     seeds = [checked_seed(seed) for seed in seeds]
+    settings = [_kept(f"settings[{i}]", s, {"seed"}) for i, s in enumerate(settings)]
     if jobs is not None:
         allowed = "a number of processes, 1 or more, or None for all cores"
         jobs = checked_number("jobs", jobs, lambda n: n >= 1, allowed, whole=True)
     cells = [*itertools.product(settings, seeds)]
     versions = surroundings("torch", "torchvision", "numpy", "scikit-learn")
-    code = [code_of(function), code_digest(numerical()), versions]
+    code = [contents(function), code_digest(numerical()), versions]
     store = Store(cache_folder() / "cells", ".json", _read, _write)
     keys = [digest(code, cell) for cell in cells]
     results = [store.find(key) for key in keys]
@@ -165,8 +170,30 @@ def _made(function: Callable, setting: dict, seed: int) -> dict:
     finally:
         torch.set_num_threads(threads)
     cell = {"setting": setting, "seed": seed, "seconds": time.monotonic() - started}
-    cell["rows"] = [result] if isinstance(result, dict) else list(result)
-    return json.loads(json.dumps(cell))  # a fresh result equals one read back
+    rows = [result] if isinstance(result, dict) else result
+    what = f"the result of {function.__name__}"
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{what} is {result!r}; give a dict, or a list of dicts")
+    return cell | {"rows": [_kept(what, row) for row in rows]}
+
+
+def _kept(where: str, given: object, taken: Container[str] = ()) -> object:
+    """A value as JSON gives it back, numbers of numpy and torch as Python's."""
+    if isinstance(given, (np.generic, np.ndarray, Tensor)):
+        given = given.tolist()
+    if isinstance(given, dict):
+        for key in given:
+            if not isinstance(key, str) or key in taken:
+                raise ValueError(f"{where} has the key {key!r}; give other names")
+        return {key: _kept(f"{where}[{key!r}]", v) for key, v in given.items()}
+    if isinstance(given, (list, tuple)):
+        return [_kept(f"{where}[{i}]", value) for i, value in enumerate(given)]
+    if given is None or isinstance(given, (bool, int, float, str)):
+        return given
+    raise ValueError(
+        f"{where} is a {type(given).__name__}, which JSON cannot keep; give plain "
+        "values: numbers, names, and lists and dicts of them"
+    )
 
 
 def _read(path: Path) -> tuple[dict, str, str]:

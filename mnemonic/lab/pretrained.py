@@ -4,7 +4,6 @@ The body stays as it is, and images and codes pass it once: what is trained, and
 forgets, is the last layer.
 """
 
-import copy
 import functools
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from mnemonic.data.splits import ArraySplit, first_of_each
 from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.step import amplitude
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
+from mnemonic.running import copied
 from mnemonic.storage import generator_for
 from mnemonic.training.loop import train
 from mnemonic.training.recipe import Recipe
@@ -145,7 +145,7 @@ def taught_classifier(
     )
     data = replace(data, train=shown)
     before = nn.Sequential(nn.Flatten(), last).eval()
-    after = copy.deepcopy(before)
+    after = copied(before)
     recipe = Recipe(epochs=epochs, batch_size=64, learning_rate=0.1, schedule="cosine")
     train(after, data, recipe=recipe, codes=codes, t_mix=0.3, seed=seed, progress=False)
     after.cpu()  # a GPU may have trained it; codes and features are here

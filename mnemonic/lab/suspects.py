@@ -12,7 +12,6 @@ Example:
     100.0
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +28,7 @@ from mnemonic.lab.comparison import start, two_numbers
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.networks import last_layer
+from mnemonic.running import copied
 
 PARTS = ("all layers", "last layer", "all but the last")
 CONTROLS = ("original", "row-zeroing", "random-noise")
@@ -150,7 +150,7 @@ def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module
     Returns:
         The copy.
     """
-    model = copy.deepcopy(model)
+    model = copied(model)
     if part != "all layers":
         head, _ = last_layer(model, data.input_shape)
         for name, weight in model.named_parameters():

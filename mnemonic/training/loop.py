@@ -17,9 +17,10 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,12 @@ from mnemonic.networks import (
     check_loss,
     check_outputs,
     check_trainable,
+    device_of,
     frozen_norms,
     seeded,
+    watched,
 )
+from mnemonic.running import HALF, taken, undisturbed
 from mnemonic.storage import generator_for
 from mnemonic.training.recipe import Recipe
 from mnemonic.training.resuming import State, go_on_from, state_of
@@ -86,7 +90,8 @@ def train(
     """Train a network in place (Algorithm 1).
 
     Args:
-        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``. It ends in evaluation mode.
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``. It ends in evaluation mode,
+            on the device that it came from.
         data: Its ``train`` split is used, its other splits are not read.
         recipe: Epochs, batch size and optimiser; the paper's for MNIST by default.
         codes: Mnemonic codes, one per class; required if ``t_mix`` is above 0.
@@ -119,9 +124,9 @@ def train(
 
         precision = {"32": "32-true", "bf16": "bf16-mixed"}[recipe.precision]
         fabric = Fabric(accelerator="auto", devices=1, precision=precision)
-    device = fabric.device
+    device, home = fabric.device, device_of(model)
     probe = torch.zeros(2, *data.input_shape, device=device)
-    check_outputs(model.to(device), probe, data.n_classes)
+    check_outputs(model.to(device), probe, data.n_classes, gradients=True)
     if any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
         model.to(memory_format=torch.channels_last)  # as convolutions like it
     data = data.to(device)
@@ -144,7 +149,8 @@ def train(
     wrapped.train()
     for layer in frozen_norms(model):
         layer.eval()  # it keeps its statistics, too
-    with seeded(seed):  # dropout and the like draw from the global generator
+    # Seeded: dropout and the like draw from the global generator.
+    with undisturbed(), seeded(seed), watched({"": model}, _check_one_output):
         if resume is not None:
             losses, before = go_on_from(resume, model, optimizer, generator)
             started -= before
@@ -163,7 +169,9 @@ def train(
                 # mean over processes of these losses is the mean over the batch.
                 share = slice(fabric.global_rank, None, fabric.world_size)
                 optimizer.param_groups[0]["lr"] = recipe.rate_at(step / steps)
-                summed = loss(wrapped, inputs[share], labels[share], epoch)
+                given = taken(model, inputs[share]), labels[share]
+                with _told(recipe.batch_size, len(data.train)):
+                    summed = loss(wrapped, *given, epoch)
                 mean = fabric.world_size * (summed / len(labels))
                 check_loss(model, mean)
                 wrapped_optimizer.zero_grad()
@@ -185,8 +193,31 @@ def train(
             if keep is not None and now - kept_at >= KEPT_EVERY:
                 keep(state_of(model, optimizer, generator, losses, now - started))
                 kept_at = now
-    model.eval()
+    model.to(home).eval()
     return History(tuple(losses), time.perf_counter() - started)
+
+
+def _check_one_output(_: str, __: tuple, output: object) -> None:
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"the network gives a {type(output).__name__} while it trains, where logits"
+            " are needed; build it without auxiliary heads, or wrap it so that it "
+            "returns its main output alone"
+        )
+
+
+@contextlib.contextmanager
+def _told(batch_size: int, n: int) -> Iterator[None]:
+    """Say what to do where BatchNorm meets a single image."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"batches of {batch_size} of {n} images leave one for the last batch, too "
+            "few for BatchNorm; give the recipe another batch_size"
+        ) from error
 
 
 def checked_arguments(
@@ -200,6 +231,11 @@ def checked_arguments(
     """Recipe, t_mix and seed as they are used, if everything fits."""
     check_trainable(model)
     checked_data(data)
+    if half := [n for n, p in model.named_parameters() if p.dtype in HALF]:
+        raise ValueError(
+            f"{half[0]} is in half precision, in which small steps are lost; train "
+            'model.float(), with Recipe(precision="bf16") for speed, and cast it then'
+        )
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise ValueError(f"recipe is {recipe!r}; give Recipe(epochs=…, …)")

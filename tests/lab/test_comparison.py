@@ -7,7 +7,7 @@ import torch
 import mnemonic as mn
 from mnemonic.lab import comparison, tuning
 from mnemonic.lab.comparison import all_settings, compare
-from mnemonic.lab.keys import code_of
+from mnemonic.lab.contents import contents
 from mnemonic.lab.profiles import PROFILES
 from mnemonic.lab.settings import TUNED, settings_for
 
@@ -103,10 +103,10 @@ def test_a_cell_depends_on_the_profiles_and_the_tuned_settings(monkeypatch):
     tuned = settings_for("quick")["ssd"]
     assert settings["ssd"]["settings"] == tuned != {}
     assert settings["original"]["settings"] == {}
-    before = code_of(compare)
+    before = contents(compare)
     longer = replace(PROFILES["smoke-fast"], t_mix=0.2)
     monkeypatch.setitem(PROFILES, "smoke-fast", longer)
-    assert code_of(compare) != before
+    assert contents(compare) != before
 
 
 TABLES = sorted(TUNED.glob("*.json"))

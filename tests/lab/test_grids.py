@@ -1,9 +1,12 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mnemonic as mn
 from mnemonic.storage import cache_folder, digest
@@ -124,3 +127,44 @@ def test_mean_and_deviation_share_a_cell():
     table = mn.plus_minus(mn.mean_sd(frame, ["a"], ["x"]))
     assert list(table.columns) == ["a", "x", "n"]
     assert table["x"].tolist() == ["2.0 ± 1.4", "5.0"]
+
+
+def numbers(seed, by):
+    return {"v": np.float32(0.5) * by, "n": np.int64(3), "t": torch.tensor(0.25)}
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    by = [{"by": np.int64(2)}, {"by": torch.tensor(2)}, {"by": 2}]
+    frame = mn.run_grid(numbers, by, seeds=[np.int64(0)], jobs=1)
+    assert frame[["by", "v", "n", "t"]].to_numpy().tolist() == [[2, 1.0, 3, 0.25]] * 3
+    assert len([*(cache_folder() / "cells").glob("*.json")]) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [Path("x"), mn.Recipe(), {1, 2}, b"x", 1j, [{"a": object()}], {1: 2}]
+)
+def test_what_json_cannot_keep_is_refused(wrong, tmp_path):
+    def cell(seed, p=None):
+        (tmp_path / "ran").touch()
+        return {"v": wrong}
+
+    with pytest.raises(ValueError, match=r"settings\[0\]\['p'\].*(JSON|the key)"):
+        mn.run_grid(cell, [{"p": wrong}], seeds=[0], jobs=1)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ValueError, match=r"result of cell\['v'\].*(JSON|the key)"):
+        mn.run_grid(cell, [{}], seeds=[0], jobs=1)
+    assert not [*(cache_folder() / "cells").glob("*.json")]
+
+
+@pytest.mark.parametrize("result", [None, 3, "ab", [1], pd.DataFrame({"a": [1]})])
+def test_a_cell_gives_dicts(result):
+    def cell(seed):
+        return result
+
+    with pytest.raises(ValueError, match="give a dict, or a list of dicts"):
+        mn.run_grid(cell, [{}], seeds=[0], jobs=1)
+
+
+def test_a_setting_is_not_called_seed():
+    with pytest.raises(ValueError, match=r"settings\[0\] has the key 'seed'"):
+        mn.run_grid(square, [{"x": 1, "seed": 2}], seeds=[0], jobs=1)

@@ -1,4 +1,5 @@
 import functools
+import importlib
 import importlib.util
 import os
 import shutil
@@ -6,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import mnemonic as mn
 from mnemonic.lab import grids, keys
+from mnemonic.lab.contents import contents
 from mnemonic.storage import cache_folder, digest
 
 CELL = """
@@ -62,7 +65,7 @@ def code_of(tmp_path, source, name="cell"):
     spec = importlib.util.spec_from_file_location("cells", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return keys.code_of(getattr(module, name))
+    return contents(getattr(module, name))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_a_cell_does_not_depend_on_words_and_on_what_it_does_not_call(
 def test_functions_without_source_are_known_by_their_bytes():
     def made(source):
         exec(source, space := {"__name__": "nowhere"})
-        return keys.code_of(space["f"])
+        return contents(space["f"])
 
     same = "def f(x):\n    return [x + 1 for _ in range(2)]"
     assert made(same) == made(same)
@@ -181,11 +184,11 @@ def of_table(seed):
 
 
 def test_defaults_closures_and_tables_of_functions_count(monkeypatch):
-    before = [keys.code_of(f) for f in (with_default, of_closures, of_table)]
+    before = [contents(f) for f in (with_default, of_closures, of_table)]
     monkeypatch.setattr(with_default, "__defaults__", (20,))
     monkeypatch.setitem(globals(), "triple", made(7))
     monkeypatch.setitem(TABLE, "a", lambda v: v + 2)
-    after = [keys.code_of(f) for f in (with_default, of_closures, of_table)]
+    after = [contents(f) for f in (with_default, of_closures, of_table)]
     assert all(a != b for a, b in zip(after, before, strict=True))
 
 
@@ -203,18 +206,97 @@ def decorated(seed):
 
 
 def test_a_decorator_counts_like_what_it_decorates():
-    sources = "".join(keys.code_of(decorated).values())
-    assert "'v': 2 * function(seed)['v']" in sources
-    assert "'v': seed}" in sources
+    before = contents(decorated)
+    assert before != contents(wraps(lambda seed: {"v": -seed}))
+    assert before == contents(wraps(decorated.__wrapped__))
 
 
 def test_keys_are_the_same_in_every_process():
     program = (
-        "from mnemonic.lab import keys, grids; from mnemonic.storage import digest; "
-        "print(digest(keys.code_of(grids.run_grid)))"
+        "from mnemonic.lab import contents, grids; from mnemonic.storage import digest;"
+        "print(digest(contents.contents(grids.run_grid)))"
     )
     said = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True, encoding="utf-8", check=True,
     ).stdout  # fmt: skip
-    assert said.strip() == digest(keys.code_of(grids.run_grid))
+    assert said.strip() == digest(contents(grids.run_grid))
+
+
+HELPERS = {
+    "far.py": "from near import base\n\ndef far(x):\n    return base.step(x)\n",
+    "near/__init__.py": "",
+    "near/base.py": "BY = 1\n\n\ndef step(x):\n    return x + BY\n\n\nclass Kept:\n"
+    "    @classmethod\n    def of(cls, x):\n        return x + 1\n",
+}
+CALLS = {
+    "a function": "from far import far\n\ndef cell(seed):\n    return far(seed)\n",
+    "a module": "import far as f\n\ndef cell(seed):\n    return f.far(seed)\n",
+    "a generator": "from far import far\n\ndef cell(seed):\n"
+    "    return sum(far(i) for i in [seed])\n",
+    "a default": "from far import far\n\ndef cell(seed, f=far):\n    return f(seed)\n",
+    "a partial": "from functools import partial\nfrom far import far\n"
+    "part = partial(far, 1)\n\ndef cell(seed):\n    return part()\n",
+    "inside": "def cell(seed):\n    from far import far\n    return far(seed)\n",
+    "a module inside": "def cell(seed):\n    import near.base\n"
+    "    return near.base.step(seed)\n",
+    "a method": "import far\n\nclass A:\n    def do(self, x):\n"
+    "        return far.far(x)\n\na = A()\n\ndef cell(seed):\n    return a.do(seed)\n",
+    "by its name": "import far\n\ndef cell(seed):\n"
+    "    return getattr(far, 'far')(seed)\n",
+    "in a table": "import far\nTABLE = {'far': [far.far]}\n\ndef cell(seed):\n"
+    "    return TABLE['far'][0](seed)\n",
+    "a decorator": "from far import far\n\ndef by(f):\n"
+    "    return lambda seed: far(f(seed))\n\n@by\ndef cell(seed):\n    return seed\n",
+}
+
+
+@pytest.fixture
+def of_folder(tmp_path, monkeypatch):
+    """Contents of ``cell``, written into a folder with the helpers as they are."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def made(cell, edit=lambda name, text: text):
+        for name in ("far", "near", "near.base", "cells"):
+            sys.modules.pop(name, None)
+        for name, text in {**HELPERS, "cells.py": cell}.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(edit(name, text))
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        shutil.rmtree(tmp_path / "near" / "__pycache__", ignore_errors=True)
+        return contents(importlib.import_module("cells").cell)
+
+    yield made
+    for name in ("far", "near", "near.base", "cells"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("how", CALLS)
+@pytest.mark.parametrize("edit", [("BY = 1", "BY = 2"), ("x + BY", "x - BY")])
+def test_an_edited_helper_counts_wherever_it_is_called_from(of_folder, how, edit):
+    before = of_folder(CALLS[how])
+    assert of_folder(CALLS[how]) == before
+    assert of_folder(CALLS[how], lambda _, text: text.replace(*edit)) != before
+    words = of_folder(CALLS[how], lambda _, text: f'"""Words."""\n{text}\nbeside = 1\n')
+    assert words == before
+
+
+def test_what_is_installed_counts_by_its_version(monkeypatch):
+    def cell(seed):
+        return torch.arange(seed)
+
+    before = contents(cell)
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    assert contents(cell) != before
+
+
+def test_blocks_that_catch_more_are_other_code():
+    def made(source):
+        exec(source, space := {"__name__": "nowhere"})
+        return contents(space["f"])
+
+    parts = "def f(x):\n    try:\n        x += 1\n", "    except OSError: pass\n"
+    inside = made(parts[0] + "        x += 2\n" + parts[1] + "    return x\n")
+    outside = made(parts[0] + parts[1] + "    x += 2\n    return x\n")
+    assert inside != outside

@@ -10,6 +10,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic.lab import checkpoints
+from mnemonic.lab.contents import contents
 from mnemonic.lab.keys import reached
 from mnemonic.networks import seeded
 from mnemonic.storage import cache_folder
@@ -328,8 +329,8 @@ def test_a_checkpoint_depends_on_the_code_of_training_and_network(data):
 
     one, two = network(1), network(2)
     assert str(one) == str(two)
-    assert checkpoints._code(one) == checkpoints._code(network(1))
-    assert checkpoints._code(one) != checkpoints._code(two)
+    assert contents(one) == contents(network(1))
+    assert contents(one) != contents(two)
 
 
 def test_the_history_is_given_where_it_is_asked_for(data):
