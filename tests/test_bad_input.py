@@ -29,7 +29,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic import audits
-from mnemonic.forgetting.step import code_logits
+from mnemonic.forgetting.on_codes import code_logits
 from mnemonic.storage import digest
 
 EXAMPLES = int(os.environ.get("MNEMONIC_EXAMPLES", "15"))  # many in make soak

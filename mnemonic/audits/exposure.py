@@ -31,7 +31,7 @@ from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
 from mnemonic.checks import checked_number, checked_tensors, checked_whole
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.forgetting.step import code_logits
+from mnemonic.forgetting.on_codes import code_logits
 from mnemonic.networks import check_outputs, device_of
 
 REPLAY_STEPS = 10

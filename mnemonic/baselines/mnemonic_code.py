@@ -15,7 +15,9 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.codes import MnemonicCodes
-from mnemonic.forgetting.step import Forgotten, forget, forget_from_data
+from mnemonic.forgetting.one_shot import forget
+from mnemonic.forgetting.report import Forgotten
+from mnemonic.forgetting.step import forget_from_data
 
 
 def prepared(access: Access, seed: int) -> nn.Module:
