@@ -8,8 +8,8 @@
 (c) Repair: 1 epoch of CE on the same remaining images, Adam 0.01.
 
 The public notebook makes 20 × C noise images, C the channels, and labels all with one
-class; the text means 20 × 256 for each class, which is what is done here. The statistics of
-BatchNorm are frozen: more than half of what (b) sees is noise.
+class; the text means 20 × 256 for each class, which is what is done here. The
+statistics of BatchNorm are frozen: much of what (b) sees is noise.
 """
 
 import math

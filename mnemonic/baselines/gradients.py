@@ -34,6 +34,12 @@ def training(model: nn.Module) -> nn.Module:
 
     For methods that see images of forget classes alone, or made-up ones: by their
     statistics a network with BatchNorm forgets, whatever the loss.
+
+    Args:
+        model: Changed in place.
+
+    Returns:
+        The same network.
     """
     model.train()
     for layer in norms(model):
