@@ -223,12 +223,15 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def norms(model: nn.Module) -> list[nn.Module]:
+    """Layers that normalise by statistics, of a batch or of all batches."""
+    kind = nn.modules.batchnorm._NormBase
+    return [m for m in model.modules() if isinstance(m, kind)]
+
+
 def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """Layers that normalise by statistics, and whose weights are all frozen."""
-    norms = (
-        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)
-    )
-    trained = [(m, [p.requires_grad for p in m.parameters()]) for m in norms]
+    """Those of ``norms`` whose weights are all frozen."""
+    trained = [(m, [p.requires_grad for p in m.parameters()]) for m in norms(model)]
     return [m for m, each in trained if each and not any(each)]
 
 

@@ -51,7 +51,7 @@ def prototype_attack(
         samples: Images that a prototype is the mean of.
         draws: How often to draw them.
         level: Level the biases first.
-        seed: Of draws and resamples.
+        seed: Of the draws.
 
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after the attack: percent of
@@ -73,7 +73,7 @@ def prototype_attack(
         for whose, (features, labels) in asked.items():
             answers = functional.linear(features, weight, bias).argmax(1)
             right[whose].append(answers == labels)
-    return accuracies(right, seed=seed)
+    return accuracies(right)
 
 
 def moved_rows(

@@ -70,7 +70,7 @@ def relearn(
         classes: The forget classes.
         samples: k, images of each class; 0 for levelling alone.
         draws: How often to draw, and learn anew from the network given.
-        seed: Of draws, orders and resamples.
+        seed: Of draws and orders.
 
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after relearning: percent of
@@ -83,7 +83,7 @@ def relearn(
     samples = checked_whole("samples", samples, 0)
     taught = drawn(data, every, samples, draws, seed)
     networks = _fine_tuned_on(taught, start, data) if samples else [start]
-    return accuracies_of(networks, data, classes, seed)
+    return accuracies_of(networks, data, classes)
 
 
 def relearn_remaining(
@@ -115,7 +115,7 @@ def relearn_remaining(
     forget, remaining = told_apart(classes, checked_data(data).n_classes)
     check_fits(model, data)
     taught = drawn(data, remaining, samples, draws, seed)
-    return accuracies_of(_fine_tuned_on(taught, model, data), data, forget, seed)
+    return accuracies_of(_fine_tuned_on(taught, model, data), data, forget)
 
 
 def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Module:
@@ -182,7 +182,7 @@ def fine_tuned(
 
 
 def accuracies_of(
-    networks: Iterable[nn.Module], data: ImageData, classes: Sequence[int], seed: int
+    networks: Iterable[nn.Module], data: ImageData, classes: Sequence[int]
 ) -> dict[str, Estimate]:
     """Accuracies on test images, over one or more attacked networks.
 
@@ -190,7 +190,6 @@ def accuracies_of(
         networks: Each is asked once.
         data: Of the same classes.
         classes: The forget classes.
-        seed: Of the resamples.
 
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` in percent.
@@ -200,7 +199,7 @@ def accuracies_of(
     for network in networks:
         for whose, part in parts.items():
             right[whose].append(answered_right(network, data, part))
-    return accuracies(right, seed=seed)
+    return accuracies(right)
 
 
 def drawn(

@@ -4,12 +4,14 @@
   5 epochs, batch 256 (Jia et al. 2023, for one class of CIFAR-10).
 - ``neggrad-plus`` (Kurmanji et al. 2023): min α CE(D_R) - (1 - α) CE(D_F), a batch of
   each a step, D_F cycled. α 0.95, SGD 0.01, 10 epochs.
+
+Both go through batches of D_F alone, so that the statistics of BatchNorm are frozen.
 """
 
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import cross_entropy, descend, sgd
+from mnemonic.baselines.gradients import cross_entropy, descend, sgd, training
 from mnemonic.baselines.method import method
 
 
@@ -32,7 +34,8 @@ def neggrad(
     images = access.images("forget")
     loss = cross_entropy(model)
     batches = images.shuffled(batch_size, access.generator, epochs)
-    descend(lambda x, y: -loss(x, y), batches, sgd(model.train(), learning_rate))
+    optimizer = sgd(training(model), learning_rate)
+    descend(lambda x, y: -loss(x, y), batches, optimizer)
     return model
 
 
@@ -68,5 +71,5 @@ def neggrad_plus(
         return alpha * kept - (1 - alpha) * lost
 
     batches = remaining.shuffled(batch_size, access.generator, epochs)
-    descend(loss, batches, sgd(model.train(), learning_rate))
+    descend(loss, batches, sgd(training(model), learning_rate))
     return model

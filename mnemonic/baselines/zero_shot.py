@@ -5,7 +5,8 @@ k as can be (Adam 0.1, 30 steps, no regulariser); for each forget class c, image
 unlike c as can be (25 steps, as in FastMU). 4 images a class, 80 times over, 2 epochs
 of CE on all (z_k, k) and (z_c, c), Adam 1e-4. There is no official code, and two public
 ports disagree on the sign for z_c; here it is +CE: the anti-sample is *labelled* c, as
-in FastMU (``ascend`` takes the other).
+in FastMU (``ascend`` takes the other). The statistics of BatchNorm are frozen: made-up
+images are all that it sees.
 
 ``gkt``: a generator G(z), z ~ N(0, I), makes up images; those with p_θ0(c | x) above
 0.01 are dropped. In turns, one step of G up KL(teacher || student), and ten steps of a
@@ -28,7 +29,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.fastmu import hostile_noise
-from mnemonic.baselines.gradients import adam, descend
+from mnemonic.baselines.gradients import adam, descend, training
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.networks import device_of, seeded, watched
@@ -65,7 +66,7 @@ def error_min_max(
     labels = torch.arange(access.n_classes, device=images.device)
     labels = labels.repeat_interleave(n_noise)
     sign = torch.where(access.forgets(labels) & ascend, -1.0, 1.0)
-    optimizer = adam(model.train(), learning_rate)
+    optimizer = adam(training(model), learning_rate)
 
     def loss(inputs: Tensor, chosen: Tensor) -> Tensor:
         each = functional.cross_entropy(model(inputs), labels[chosen], reduction="none")
