@@ -13,7 +13,7 @@ Example:
     ... )
     >>> table = audit(mn.build_model("mlp", data), data, classes=[1])
     >>> sorted(set(table["audit"]))
-    ['accuracy', 'distance', 'membership', 'probe', 'prototype', 'relearning']
+    ['accuracy', 'distance', 'membership', 'output', 'probe', 'prototype', 'relearning']
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mnemonic.audits.diagnoses import diagnoses
 from mnemonic.audits.distance import distances, fresh_weights, over_unlearning, zrf
 from mnemonic.audits.estimates import Estimate, alone, percent_of
 from mnemonic.audits.exposure import reading, replay, trigger
@@ -38,7 +39,7 @@ from mnemonic.audits.outputs import (
 )
 from mnemonic.audits.probes import linear_probes, probed_layers
 from mnemonic.audits.prototypes import prototype_attack
-from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
+from mnemonic.audits.relearning import FRESH, SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.similarity import feature_similarity
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
@@ -84,7 +85,7 @@ def audit(
     Returns:
         One row a measure, with the columns
 
-        - ``audit``: ``accuracy``, ``membership``, ``distance``, ``probe``,
+        - ``audit``: ``output``, ``accuracy``, ``membership``, ``distance``, ``probe``,
           ``similarity``, ``prototype``, ``relearning`` or ``exposure``;
         - ``measure``: of what, such as ``k=5/forget_accuracy``;
         - ``value``, ``low``, ``high``: with its 95 % interval, NaN where it has none;
@@ -142,6 +143,7 @@ def measure(
     def enter(name: str, prefix: str, measures: dict[str, Estimate]) -> None:
         found.update({(name, prefix + what): e for what, e in measures.items()})
 
+    enter("output", "", diagnoses(model, **asked, original=original))
     for which, part in quarters(data, classes).items():
         right = percent_of(answered_right(model, data, part))
         enter("accuracy", which, {"": right})
@@ -170,6 +172,9 @@ def measure(
     for k in SAMPLES:
         if k <= fewest:
             enter("relearning", f"k={k}/", relearn(model, samples=k, **how))
+    if last_linear(model, data) is not None and fewest >= FRESH:
+        fresh = relearn(model, samples=FRESH, fresh=True, **how)
+        enter("relearning", f"k={FRESH}/fresh/", fresh)
     again = relearn_remaining(model, samples=min(max(SAMPLES), fewest), **how)
     enter("relearning", "remaining_only/", again)
     if codes is not None:

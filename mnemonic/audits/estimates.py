@@ -132,7 +132,7 @@ def placements(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 def alone(value: float, *, unit: str, n: int) -> Estimate:
     """A number without an interval."""
-    return Estimate(float(value), float("nan"), float("nan"), unit, n)
+    return Estimate(float(value), math.nan, math.nan, unit, n)
 
 
 def parts_of(table: Tensor) -> list[tuple[float, float]]:
@@ -184,7 +184,7 @@ def wilson(p: float, parts: list[tuple[float, float]], n: int) -> tuple[float, f
     middle = p + quantile**2 / (2 * n)
     half = quantile * math.sqrt(p * (1 - p) / n + (quantile / (2 * n)) ** 2)
     low, high = ((middle + sign * half) / (1 + quantile**2 / n) for sign in (-1, 1))
-    return max(low, 0.0), min(high, 1.0)
+    return max(min(low, p), 0.0), min(max(high, p), 1.0)  # whatever was rounded
 
 
 def rows_of(values: Tensor) -> Tensor:

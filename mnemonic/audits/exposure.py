@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, alone, auc_of, percent_of
 from mnemonic.audits.outputs import inputs_of, part_of, told_apart
-from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
+from mnemonic.audits.relearning import accuracies_of, fine_tuned
+from mnemonic.audits.rows import levelled
 from mnemonic.checks import checked_number, checked_tensors, checked_whole
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data

@@ -26,7 +26,8 @@ from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, accuracies
 from mnemonic.audits.outputs import halves, last_inputs, told_apart
-from mnemonic.audits.relearning import drawn, levelled
+from mnemonic.audits.relearning import drawn
+from mnemonic.audits.rows import levelled
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import last_layer
 

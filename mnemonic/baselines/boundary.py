@@ -20,9 +20,10 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of, last_layer
 
-SPACE = {"learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2), "epochs": (2, 10)}
+SPACE = {"learning_rate": Range(1e-5, 0.03)}
 
 
 def nearest_wrong(

@@ -16,6 +16,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 @method(
@@ -23,7 +24,7 @@ from mnemonic.baselines.method import method
     title="DELETE",
     reads={"forget"},
     cites=("zhou2025delete",),
-    space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (5, 10)},
+    space={"learning_rate": Range(1e-5, 0.1)},
 )
 def delete(
     model: nn.Module,

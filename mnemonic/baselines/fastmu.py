@@ -21,6 +21,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import adam, cross_entropy, descend, training
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 def hostile_noise(
@@ -65,10 +66,7 @@ def hostile_noise(
     title="FastMU",
     reads={"remaining"},
     cites=("tarun2023fast",),
-    space={
-        "impair_rate": (0.0003, 0.001, 0.003, 0.01, 0.02),
-        "repair_rate": (0.0003, 0.001, 0.003, 0.01),
-    },
+    space={"impair_rate": Range(1e-4, 0.03), "repair_rate": Range(1e-4, 0.03)},
 )
 def fastmu(
     model: nn.Module,

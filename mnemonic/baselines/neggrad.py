@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import cross_entropy, descend, sgd, training
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 @method(
@@ -20,7 +21,7 @@ from mnemonic.baselines.method import method
     title="NegGrad",
     reads={"forget"},
     cites=("golatkar2020eternal", "jia2023sparsity"),
-    space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (2, 5)},
+    space={"learning_rate": Range(1e-4, 0.1)},
 )
 def neggrad(
     model: nn.Module,
@@ -45,9 +46,8 @@ def neggrad(
     reads={"forget", "remaining"},
     cites=("kurmanji2023scrub",),
     space={
-        "alpha": (0.95, 0.99, 0.999),
-        "learning_rate": (0.003, 0.01, 0.03),
-        "epochs": (2, 5, 10),
+        "alpha": Range(0.8, 0.999, share=True),
+        "learning_rate": Range(1e-3, 0.1),
     },
 )
 def neggrad_plus(

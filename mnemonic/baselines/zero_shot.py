@@ -32,6 +32,7 @@ from mnemonic.baselines.fastmu import hostile_noise
 from mnemonic.baselines.gradients import adam, descend, training
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of, seeded, watched
 
 
@@ -39,11 +40,7 @@ from mnemonic.networks import device_of, seeded, watched
     "error-min-max",
     title="Error-min-max noise",
     cites=("chundawat2023zero",),
-    space={
-        "learning_rate": (1e-5, 1e-4, 3e-4, 1e-3, 3e-3),
-        "n_noise": (4, 32),
-        "epochs": (1, 2),
-    },
+    space={"learning_rate": Range(1e-6, 0.01), "n_noise": Range(2, 64)},
 )
 def error_min_max(
     model: nn.Module,
@@ -126,11 +123,10 @@ def attention_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tenso
     title="GKT",
     cites=("chundawat2023zero",),
     space={
-        "learning_rate": (1e-3, 3e-3),
-        "gate": (0.01, 0.1),
-        "cycles": (50,),
-        "batch_size": (32,),
+        "learning_rate": Range(1e-4, 0.03),
+        "gate": Range(0.001, 0.3, share=True),
     },
+    economy={"cycles": 50, "batch_size": 32},
 )
 def gkt(
     model: nn.Module,

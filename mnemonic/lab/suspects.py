@@ -26,13 +26,12 @@ from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.data.arrays import ImageData
-from mnemonic.lab.comparison import start, two_numbers
+from mnemonic.lab.comparison import CONTROLS, start, two_numbers
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.networks import last_layer
 
 PARTS = ("all layers", "last layer", "all but the last")
-CONTROLS = ("original", "row-zeroing", "one-bias", "random-noise")
 # Two that train on what remains, and two that do not.
 BASELINES = ("finetune", "random-label", "ssd", "delete")
 SUSPECTS = ("retrain", *CONTROLS, *PARTS, *BASELINES)
