@@ -6,6 +6,9 @@
   class has images.
 - The attacker who knows that a row was turned: w_c + (a - 1) d_c and one bias, d_c the
   part of w_c outside the span of the remaining rows; found in the edited network alone.
+- The attacker who reads the other rows: b - Σ z of the others in place of z_c. The
+  gradients of the logits sum to 0, so training hardly moves the sum of all rows, and
+  what stood at c is about minus the sum of the others, whatever stands there now.
 - AUC of the class's logit, and of its margin z_c - max z of the others: images of the
   forget classes against the remaining ones.
 
@@ -131,8 +134,8 @@ def diagnoses(
             two less than the other's own, if that is lower.
 
     Returns:
-        ``"one_number"`` and ``"two_numbers"``, ``"known_rule"`` where the network ends
-        in a linear layer, all percent, each with the A_R of then as
+        ``"one_number"``, ``"two_numbers"`` and ``"other_rows"``, ``"known_rule"`` where
+        the network ends in a linear layer, all percent, each with the A_R of then as
         ``"…/remaining_accuracy"``; ``"logit_auc"`` and ``"margin_auc"``. Nothing where
         too few images are there.
 
@@ -155,6 +158,11 @@ def diagnoses(
         "one_number": brought_back(*asked, forget, least=least),
         "two_numbers": brought_back(*asked, forget, scales=SCALES, least=least),
     }
+    sides = []
+    for logits, labels in asked:
+        others = -logits[:, remaining].double().sum(1, keepdim=True)
+        sides.append(_Side(logits, labels, forget, [others.expand(-1, len(forget))]))
+    found["other_rows"] = _best(*sides, (1.0,), least)
     layer = last_linear(model, data)
     if layer is not None:
         rows = layer.weight.detach().double().cpu()

@@ -35,7 +35,14 @@ from mnemonic.models import build_model
 from mnemonic.networks import NotFinite
 
 SCORES = ("remaining_accuracy", "forgetting_error")
-DIAGNOSES = ("one_number", "two_numbers", "known_rule", "logit_auc", "margin_auc")
+DIAGNOSES = (
+    "one_number",
+    "two_numbers",
+    "other_rows",
+    "known_rule",
+    "logit_auc",
+    "margin_auc",
+)
 # What every method stands beside: the first four in every table, the next two with
 # networks that never saw the class, the last for what is asked of the output.
 CONTROLS = ("original", "row-zeroing", "one-bias", "random-noise")

@@ -146,6 +146,28 @@ def test_one_bias_is_undone_by_one_number_and_other_rows_are_not(after):
     assert none["logit_auc"].value == none["margin_auc"].value == 0.5
 
 
+def test_the_others_tell_of_a_row_that_is_gone(learned, after):
+    model, data, codes = learned
+    gone = after("deleted")
+    assert gone["one_number"].value == 0
+    assert gone["other_rows"].value > 90
+    for classes in ([2], [0, 2]):
+        sides = []
+        for part in (data.validation, data.test):
+            z = logits_of(model, data, part).double()
+            others = [c for c in range(4) if c not in classes]
+            for i, row in enumerate(z.tolist()):
+                z[i, classes] = -sum(row[c] for c in others)
+            sides.append((z, part.labels))
+        kept = mn.evaluate(model, data, classes, split="validation").remaining_accuracy
+        (told, _), _ = by_hand(*sides, classes, (1.0,), kept - 2)
+        found = diagnoses(model, data, classes)["other_rows"].value
+        assert found == pytest.approx(told)
+    unseen = mn.forget(model, codes, [2], rule="unseen").model  # its rows sum to 0
+    found = diagnoses(unseen, data, [2], original=model)
+    assert found["other_rows"].value == found["one_number"].value
+
+
 def test_who_knows_of_the_turn_turns_the_row_back(learned, after):
     model, _, _ = learned
     rows = model[-1].weight.detach()
