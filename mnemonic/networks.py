@@ -158,21 +158,59 @@ def last_layer(
     Returns:
         Its name within the network, and the layer.
 
+    A ``ValueError`` says that the logits come from something else.
+    """
+    # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(64, *input_shape, generator=generator, device="cpu")
+    return head_of(model, probe.to(device_of(model)), (nn.Linear,))[:2]
+
+
+def head_of(
+    model: nn.Module,
+    inputs: Tensor,
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d),
+) -> tuple[str, nn.Module, Tensor, Tensor]:
+    """Find the layer whose outputs are the logits, and what goes into it.
+
+    Args:
+        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
+        inputs: Several, since on a single one what stands behind the layer may change
+            nothing.
+        kinds: Linear layers, and convolutions with a kernel of 1×1, whose outputs'
+            means over all positions are the logits.
+
+    Returns:
+        Its name, the layer, its features ``[N, D]`` of the inputs (means over
+        positions), and the logits.
+
     Raises:
         ValueError: If the logits come from something else.
     """
     _check_network(model)
-    found: list[tuple[str, Tensor]] = []
-    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
-    generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(64, *input_shape, generator=generator, device="cpu")
-    probe = probe.to(device_of(model))
-    with watched(linear, lambda name, _, output: found.append((name, output))):
-        logits = check_outputs(model, probe)
-    for name, output in reversed(found):
-        if output.shape == logits.shape and torch.equal(output, logits):
-            return name, linear[name]
+    found: list[tuple[str, Tensor, Tensor]] = []
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
+
+    def see(name: str, given: tuple, output: Tensor) -> None:
+        found.append((name, given[0], output))
+
+    with watched(layers, see):
+        logits = check_outputs(model, inputs)
+    for name, given, output in reversed(found):
+        layer = layers[name]
+        if isinstance(layer, nn.Conv2d):
+            if (
+                layer.kernel_size != (1, 1)
+                or layer.groups > 1
+                or layer.stride != (1, 1)
+            ):
+                continue
+            given, pooled = given.mean((2, 3)), output.mean((2, 3))
+            same = pooled.shape == logits.shape and torch.allclose(pooled, logits, 1e-3)
+        else:
+            same = output.shape == logits.shape and torch.equal(output, logits)
+        if same:
+            return name, layer, given.detach(), logits
     raise ValueError(
         f"the logits of {type(model).__name__} are not the output of a linear layer; "
         "this method works on the last linear layer: take another method, or a network "
@@ -188,12 +226,15 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def norms(model: nn.Module) -> list[nn.Module]:
+    """Layers that normalise by statistics, of a batch or of all batches."""
+    kind = nn.modules.batchnorm._NormBase
+    return [m for m in model.modules() if isinstance(m, kind)]
+
+
 def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """Layers that normalise by statistics, and whose weights are all frozen."""
-    norms = (
-        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)
-    )
-    trained = [(m, [p.requires_grad for p in m.parameters()]) for m in norms]
+    """Those of ``norms`` whose weights are all frozen."""
+    trained = [(m, [p.requires_grad for p in m.parameters()]) for m in norms(model)]
     return [m for m, each in trained if each and not any(each)]
 
 

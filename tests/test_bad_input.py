@@ -29,7 +29,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic import audits
-from mnemonic.forgetting.step import code_logits
+from mnemonic.forgetting.on_codes import code_logits
 from mnemonic.storage import digest
 
 EXAMPLES = int(os.environ.get("MNEMONIC_EXAMPLES", "15"))  # many in make soak
@@ -311,7 +311,7 @@ FUNCTIONS = {
              {"model": MODEL, "references": [network()], "data": GOOD, "classes": [1]}),
             (audits.over_unlearning, {**MD, "original": network(), "seed": 0}),
             (audits.loss_attack, {"members": ONE[:, 0], "others": ONE[:, 1], "seed": 0}),  # noqa: E501
-            (audits.entropy_attack, {**MD, "seed": 0}),
+            (audits.entropy_attack, MD),
             (audits.prototype_attack, {**MD, **SOME}),
             (audits.relearn, {**MD, **SOME}),
             (audits.relearn_remaining, {**MD, **SOME}),
@@ -319,7 +319,7 @@ FUNCTIONS = {
             (audits.matched_losses, {**MD, "seed": 0}),
             (audits.lira, {"unlearned": LOGITS[0], "retrained": LOGITS[1],
                            "labels": torch.arange(9) % 4, "sd_floor": 0.1, "seed": 0}),
-            (audits.linear_probes, {**MD, "seed": 0}),
+            (audits.linear_probes, MD),
             (audits.feature_similarity, {**MD, "other": network(), "seed": 0}),
             (audits.read_codes, {"model": MODEL, "codes": CODES}),
             (audits.reading, {**MC, "original": network()}),

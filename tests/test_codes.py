@@ -12,7 +12,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic.fisher import chunks
-from mnemonic.forgetting.step import code_logits
+from mnemonic.forgetting.on_codes import code_logits
 
 
 def test_one_code_per_class_in_the_shape_of_an_input(data, codes):
@@ -202,7 +202,7 @@ def test_codes_that_memory_cannot_hold_at_once_are_taken_in_parts(learned, error
     assert torch.allclose(code_logits(narrow, codes), code_logits(model, codes))
     assert narrow.sizes == [1, 4, 2, 2]
     result, expected = (mn.forget(m, codes, [1]) for m in (narrow, model))
-    assert (result.strength, result.sign) == (expected.strength, expected.sign)
+    assert result.settings == expected.settings
     assert result.forgets_codes
     new = dict(result.model.named_parameters())
     for name, weights in expected.model.named_parameters():

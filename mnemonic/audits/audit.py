@@ -13,7 +13,7 @@ Example:
     ... )
     >>> table = audit(mn.build_model("mlp", data), data, classes=[1])
     >>> sorted(set(table["audit"]))
-    ['accuracy', 'distance', 'membership', 'probe', 'prototype', 'relearning']
+    ['accuracy', 'distance', 'membership', 'output', 'probe', 'prototype', 'relearning']
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,9 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mnemonic.audits.diagnoses import diagnoses
 from mnemonic.audits.distance import distances, fresh_weights, over_unlearning, zrf
-from mnemonic.audits.estimates import Estimate, percent_of
+from mnemonic.audits.estimates import Estimate, alone, percent_of
 from mnemonic.audits.exposure import reading, replay, trigger
 from mnemonic.audits.membership import (
     FEWEST,
@@ -43,7 +44,7 @@ from mnemonic.audits.outputs import (
 )
 from mnemonic.audits.probes import linear_probes, probed_layers
 from mnemonic.audits.prototypes import prototype_attack
-from mnemonic.audits.relearning import SAMPLES, relearn, relearn_remaining
+from mnemonic.audits.relearning import FRESH, SAMPLES, relearn, relearn_remaining
 from mnemonic.audits.similarity import feature_similarity
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
@@ -84,12 +85,12 @@ def audit(
         original: The network before it forgot, for the rows ``over_unlearning``,
             ``original/…`` and ``reading/told_by_change``.
         codes: Mnemonic codes, for the audit ``exposure``.
-        seed: Of all draws and resamples.
+        seed: Of all draws.
 
     Returns:
         One row a measure, with the columns
 
-        - ``audit``: ``accuracy``, ``membership``, ``distance``, ``probe``,
+        - ``audit``: ``output``, ``accuracy``, ``membership``, ``distance``, ``probe``,
           ``similarity``, ``prototype``, ``relearning`` or ``exposure``;
         - ``measure``: of what, such as ``k=5/forget_accuracy``;
         - ``value``, ``low``, ``high``: with its 95 % interval, NaN where it has none;
@@ -141,29 +142,31 @@ def measure(
     seed: int,
 ) -> Measures:
     """All measures of one network, as ``audit`` has them, in the order of its table."""
-    how = {"data": data, "classes": classes, "seed": seed}
+    asked = {"data": data, "classes": classes}
+    how = asked | {"seed": seed}
     found: Measures = {}
 
     def enter(name: str, prefix: str, measures: dict[str, Estimate]) -> None:
         found.update({(name, prefix + what): e for what, e in measures.items()})
 
+    enter("output", "", diagnoses(model, **asked, original=original))
     for which, part in quarters(data, classes).items():
-        right = percent_of(answered_right(model, data, part), seed=seed)
+        right = percent_of(answered_right(model, data, part))
         enter("accuracy", which, {"": right})
     losses = matched_losses(model, **how)
     if len(losses[0]) >= FEWEST:
         enter("membership", "loss/", loss_attack(*losses, seed=seed))
-    enter("membership", "entropy/", {"called_members": entropy_attack(model, **how)})
+    enter("membership", "entropy/", {"called_members": entropy_attack(model, **asked)})
     if references:
-        enter("distance", "", distances(model, references, **how))
+        enter("distance", "", distances(model, references, **asked))
     forget, fresh = part_of(data, "train", classes), fresh_weights(model, seed=seed)
     answers = [logits_of(network, data, forget) for network in (model, fresh)]
-    enter("distance", "forget-train/", {"zrf": zrf(*answers, seed=seed)})
+    enter("distance", "forget-train/", {"zrf": zrf(*answers)})
     if original is not None:
         lost = over_unlearning(model, original, **how)
         enter("distance", "forget-train/", {"over_unlearning": lost})
     if layers := probed_layers(model, data):
-        enter("probe", "", linear_probes(model, layers=layers, **how))
+        enter("probe", "", linear_probes(model, layers=layers, **asked))
     if references:
         each = [feature_similarity(model, other, **how) for other in references]
         enter("similarity", "reference/", _mean_over(each))
@@ -176,26 +179,28 @@ def measure(
     for k in SAMPLES:
         if k <= fewest:
             enter("relearning", f"k={k}/", relearn(model, samples=k, **how))
+    if last_linear(model, data) is not None and fewest >= FRESH:
+        fresh = relearn(model, samples=FRESH, fresh=True, **how)
+        enter("relearning", f"k={FRESH}/fresh/", fresh)
     again = relearn_remaining(model, samples=min(max(SAMPLES), fewest), **how)
     enter("relearning", "remaining_only/", again)
     if codes is not None:
         told = reading(model, codes, classes, original=original)
         enter("exposure", "reading/", told)
-        enter("exposure", "replay/", replay(model, codes=codes, **how))
-        enter("exposure", "trigger/", trigger(model, codes=codes, **how))
+        enter("exposure", "replay/", replay(model, codes=codes, **asked))
+        enter("exposure", "trigger/", trigger(model, codes=codes, **asked))
     return found
 
 
 def _mean_over(found: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
-    """Means of the same measures, and of the ends of their intervals."""
-    means = {}
-    for what, first in found[0].items():
-        if all(what in f for f in found):
-            each = [(f[what].value, f[what].low, f[what].high) for f in found]
-            means[what] = Estimate(
-                *map(fmean, zip(*each, strict=True)), first.unit, first.n
-            )
-    return means
+    """Means of the same measures, which have no interval: ends have no mean."""
+    if len(found) == 1:
+        return found[0]
+    return {
+        what: alone(fmean(f[what].value for f in found), unit=e.unit, n=e.n)
+        for what, e in found[0].items()
+        if all(what in f for f in found)
+    }
 
 
 def _measured(references: list[nn.Module], *context: object) -> list[Measures]:

@@ -77,20 +77,19 @@ def activation_distance(one: Tensor, two: Tensor) -> Tensor:
     return (one.double().softmax(1) - two.double().softmax(1)).norm(dim=1)
 
 
-def zrf(logits: Tensor, random_logits: Tensor, *, seed: int = 0) -> Estimate:
+def zrf(logits: Tensor, random_logits: Tensor) -> Estimate:
     """Zero-retrain forgetting: 1 - mean JS to the answers of a random network.
 
     Args:
         logits: Of the audited network, shape ``[N, K]``.
         random_logits: Of one with fresh weights, on the same images.
-        seed: Of the resamples.
 
     Returns:
         A number in [1 - ln 2, 1].
 
-    A ``ValueError`` says what of logits or seed does not fit.
+    A ``ValueError`` says what of the logits does not fit.
     """
-    return mean_of(1 - js(logits, random_logits), unit="1", seed=seed)
+    return mean_of(1 - js(logits, random_logits), unit="1")
 
 
 def distances(
@@ -98,8 +97,6 @@ def distances(
     references: Sequence[nn.Module],
     data: ImageData,
     classes: Sequence[int],
-    *,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """JS, KL and activation distance on forget and remaining, train and test images.
 
@@ -108,11 +105,10 @@ def distances(
         references: Networks that were trained without the forget classes.
         data: All classes.
         classes: The forget classes.
-        seed: Of the resamples.
 
     Returns:
         ``"<whose>-<split>/js"``, ``".../kl"`` and ``".../activation_distance"``, means
-        over images and references, which both are resampled for the intervals.
+        over images and references, both samples for the intervals.
 
     Raises:
         ValueError: If there is no reference, or something else does not fit.
@@ -134,7 +130,7 @@ def distances(
         qs = [logits_of(reference, data, part) for reference in references]
         for measure, (between, unit) in measures.items():
             each = torch.stack([between(p, q) for q in qs])
-            found[f"{name}/{measure}"] = mean_of(each, unit=unit, seed=seed)
+            found[f"{name}/{measure}"] = mean_of(each, unit=unit)
     return found
 
 
@@ -175,7 +171,7 @@ def over_unlearning(
         original: The network before.
         data: Its training images of the forget classes are perturbed.
         classes: The forget classes.
-        seed: Of the random starts and the resamples.
+        seed: Of the random starts.
 
     Returns:
         A mean JS in nats.
@@ -192,7 +188,7 @@ def over_unlearning(
         after = check_outputs(model, near.to(device), data.n_classes).cpu()
         before[:, forget] = -torch.inf  # 0 after the softmax, and renormalised
         parts.append(js(before, after))
-    return mean_of(torch.cat(parts), unit="nats", seed=seed)
+    return mean_of(torch.cat(parts), unit="nats")
 
 
 def towards_runner_up(

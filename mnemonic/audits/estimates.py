@@ -1,28 +1,33 @@
 """A number and how far to trust it: means and areas under ROC curves, with intervals.
 
-Intervals are percentiles (2.5 and 97.5) of the same number on 1,000 bootstrap resamples
-of the images, and of the repeats where there are several (Efron and Tibshirani 1993).
-They tell how much another draw of images would change the number, not another training.
-Where all images agree, such as at an accuracy of 100 %, they have no width.
+Intervals are of 95 %: they tell how much another draw of images would change the
+number, and where there are repeats (draws, networks) another draw of these too. A mean
+of repeats on the same images has the variance
+
+    v = var(means of repeats) / R + var(means of images) / N - var(rest) / (R N)
+
+(a repeat and an image both bring the rest, once too often), and Student's t with the
+degrees of freedom of Satterthwaite 1946. Percentages and areas end at 0 and at 1, so
+theirs are Wilson's (1927), of the n = p (1 - p) / v independent images that would have
+this variance: at 100 of 100 images they still have width. The variance of an area is
+that of the placements (DeLong and others 1988). Another training is in none of them,
+unless networks are the repeats. ``make soak`` counts how often each holds the truth.
 
 Example:
     >>> import torch
-    >>> found = percent_of(torch.arange(100) < 80, seed=0)
-    >>> found.value, found.low < 80 < found.high, found.n
-    (80.0, True, 100)
+    >>> found = percent_of(torch.arange(100) < 80)
+    >>> found.value, round(found.low, 1), round(found.high, 1), found.n
+    (80.0, 71.1, 86.7, 100)
 """
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
-from mnemonic.storage import generator_for
-
-RESAMPLES = 1000
-TAILS = (0.025, 0.975)
-_BLOCK = 2**22  # resampled images at a time: 32 MiB of weights
+NORMAL = 1e9  # degrees of freedom of Student's t that is as good as normal
 
 
 @dataclass(frozen=True)
@@ -44,105 +49,150 @@ class Estimate:
     n: int
 
 
-def mean_of(values: Tensor, *, unit: str, seed: int) -> Estimate:
+def mean_of(values: Tensor, *, unit: str) -> Estimate:
     """Mean over images, and over repeats.
 
     Args:
         values: One an image, shape ``[N]``; or ``[R, N]`` for R repeats on the same
-            images, of which both are resampled.
-        unit: Of the values.
-        seed: Of the resamples.
+            images, where both are samples.
+        unit: Of the values; ``"%"`` for numbers from 0 to 100.
 
     Returns:
-        The mean with its interval.
+        The mean with its interval; of one value that is no percentage, without.
     """
     table = rows_of(values)
-    repeats, n = table.shape
-    means = [
-        ((over_images @ table.T) * over_repeats).sum(1)
-        for over_repeats, over_images in _weights(seed, repeats, n)
-    ]
-    return _estimate(float(table.mean()), torch.cat(means), unit, n)
+    n, mean = table.shape[1], float(table.mean())
+    parts = parts_of(table)
+    if unit == "%":
+        if len(table) == 1:  # a share of independent images: Wilson's own
+            parts = [(float(table.var(correction=0)) / n, NORMAL)]
+        parts = [(v / 1e4, freedom) for v, freedom in parts]
+        low, high = wilson(mean / 100, parts, n)
+        return Estimate(mean, 100 * low, 100 * high, unit, n)
+    v, quantile = spread(parts)
+    half = quantile * math.sqrt(v) if n > 1 else math.nan
+    low = mean - half if table.min() < 0 else max(mean - half, 0.0)
+    return Estimate(mean, low, mean + half, unit, n)
 
 
-def percent_of(right: Tensor, *, seed: int) -> Estimate:
+def percent_of(right: Tensor) -> Estimate:
     """Percentage of true values, of shape ``[N]`` or ``[R, N]``; as ``mean_of``."""
-    return mean_of(100 * right.double(), unit="%", seed=seed)
+    return mean_of(100 * right.double(), unit="%")
 
 
-def accuracies(right: dict[str, list[Tensor]], *, seed: int) -> dict[str, Estimate]:
+def accuracies(right: dict[str, list[Tensor]]) -> dict[str, Estimate]:
     """``"<whose>_accuracy"`` in percent, of whose images were answered right."""
     return {
-        f"{whose}_accuracy": percent_of(torch.stack(rows), seed=seed)
+        f"{whose}_accuracy": percent_of(torch.stack(rows))
         for whose, rows in right.items()
     }
 
 
-def auc_of(
-    members: Tensor, others: Tensor, *, seed: int, paired: bool = False
-) -> Estimate:
+def auc_of(members: Tensor, others: Tensor) -> Estimate:
     """Area under the ROC curve of a score that is larger for members.
 
     AUC = P(member > other) + ½ P(member = other), over all pairs.
 
     Args:
-        members: Scores of shape ``[N]``, or ``[S, N]`` for S scores an image.
-        others: Scores of shape ``[M]``, or ``[S, M]``.
-        seed: Of the resamples.
-        paired: Both are of the same N images, which are resampled together.
+        members: Scores of shape ``[N]``.
+        others: Scores of shape ``[M]``.
 
     Returns:
-        The area in [0, 1] with its interval, which resamples images.
+        The area in [0, 1] with its interval.
     """
-    members, others = rows_of(members), rows_of(others)
-    n, m = members.shape[1], others.shape[1]
-    wins = torch.zeros(n, m, dtype=torch.float64)  # share of score pairs won
-    for a in members:
-        pairs = a[:, None, None], others.T  # [N, 1, 1] with [M, S]
-        for won in (torch.gt, torch.ge):
-            wins += 0.5 * won(*pairs).sum(2)
-    wins /= len(members) * len(others)
-    areas = [
-        ((over_members @ wins) * (over_members if paired else over_others)).sum(1)
-        for over_members, over_others in _weights(seed, n, m)
-    ]
-    images = n if paired else n + m
-    return _estimate(float(wins.mean()), torch.cat(areas), "1", images)
+    of_members, of_others = placements(*map(_finite, (members, others)))
+    area = float(of_members.mean())
+    parts = [*parts_of(of_members[None]), *parts_of(of_others[None])]
+    low, high = wilson(area, parts, min(len(members), len(others)))
+    return Estimate(area, low, high, "1", len(members) + len(others))
 
 
-def spread_of(repeats: Tensor, *, unit: str, n: int) -> Estimate:
-    """Mean of some repeats, of shape ``[R]``, between the percentiles of these."""
-    return _estimate(float(repeats.double().mean()), repeats.double(), unit, n)
+def placements(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """What each score brings to the AUC, which is the mean of either side.
+
+    Args:
+        members: Scores of shape ``[N]``.
+        others: Scores of shape ``[M]``.
+
+    Returns:
+        The share of others below each member ``[N]``, and of members above each other
+        ``[M]``; ties count half.
+    """
+
+    def below(values: Tensor, among: Tensor) -> Tensor:
+        found = [
+            torch.searchsorted(among, values, right=right) for right in (True, False)
+        ]
+        return sum(found).double() / (2 * len(among))
+
+    return below(members, others.sort().values), 1 - below(
+        others, members.sort().values
+    )
 
 
 def alone(value: float, *, unit: str, n: int) -> Estimate:
     """A number without an interval."""
-    return Estimate(float(value), float("nan"), float("nan"), unit, n)
+    return Estimate(float(value), math.nan, math.nan, unit, n)
 
 
-def _estimate(value: float, draws: Tensor, unit: str, n: int) -> Estimate:
-    tails = torch.tensor(TAILS, dtype=draws.dtype)
-    low, high = torch.quantile(draws, tails).tolist()
-    return Estimate(value, low, high, unit, n)
+def parts_of(table: Tensor) -> list[tuple[float, float]]:
+    """Variance of the mean of a table ``[R, N]``, in parts, each with its freedom.
+
+    Args:
+        table: Of repeats on the same images.
+
+    Returns:
+        Of repeats, of images, and what both have of the rest, to subtract.
+    """
+    (r, n), by_image = table.shape, table.mean(0)
+    if r == 1:
+        return [(float(by_image.var(correction=0)) / max(n - 1, 1), max(n - 1, 1))]
+    by_repeat = table.mean(1)
+    rest = table - by_image - by_repeat[:, None] + table.mean()
+    error = float(rest.square().sum()) / ((r - 1) * max(n - 1, 1)) / (r * n)
+    of_images = float(by_image.var(correction=0)) / max(n - 1, 1)
+    parts = [(float(by_repeat.var()) / r, r - 1), (of_images, max(n - 1, 1))]
+    smaller = min(v for v, _ in parts)
+    return [*parts, (-min(error, smaller), (r - 1) * max(n - 1, 1))]
 
 
-def _weights(seed: int, *sizes: int) -> Iterator[tuple[Tensor, ...]]:
-    """Shares of each image in the resamples, in blocks ``[B, size]``, one a size."""
-    generator = generator_for("bootstrap", seed)
-    rows = min(max(_BLOCK // max(sizes), 1), RESAMPLES)
-    for start in range(0, RESAMPLES, rows):
-        b = min(rows, RESAMPLES - start)
-        blocks = []
-        for size in sizes:
-            drawn = torch.randint(size, (b, size), generator=generator)
-            counts = torch.zeros(b, size, dtype=torch.float64)
-            one = torch.ones((), dtype=torch.float64).expand(b, size)
-            blocks.append(counts.scatter_add_(1, drawn, one) / size)
-        yield tuple(blocks)
+def spread(parts: list[tuple[float, float]]) -> tuple[float, float]:
+    """Variance of a sum of parts, and Student's 97.5 % quantile for it."""
+    v = sum(part for part, _ in parts)
+    if v <= 0:
+        return 0.0, 0.0
+    freedom = v**2 / sum(part**2 / freedom for part, freedom in parts)
+    return v, float(student.ppf(0.975, freedom))
+
+
+def wilson(p: float, parts: list[tuple[float, float]], n: int) -> tuple[float, float]:
+    """Wilson's interval of a share.
+
+    Args:
+        p: The share, in [0, 1].
+        parts: Of its variance, as of ``parts_of``.
+        n: Images behind it, for a share without variance, such as 0 or 1.
+
+    Returns:
+        Both ends.
+    """
+    v, quantile = spread(parts)
+    if v == 0:
+        quantile = float(student.ppf(0.975, NORMAL))
+    else:
+        n = p * (1 - p) / v
+    middle = p + quantile**2 / (2 * n)
+    half = quantile * math.sqrt(p * (1 - p) / n + (quantile / (2 * n)) ** 2)
+    low, high = ((middle + sign * half) / (1 + quantile**2 / n) for sign in (-1, 1))
+    return max(min(low, p), 0.0), min(max(high, p), 1.0)  # whatever was rounded
 
 
 def rows_of(values: Tensor) -> Tensor:
     """Finite numbers as ``[R, N]``, in float64 on the CPU."""
+    return torch.atleast_2d(_finite(values))
+
+
+def _finite(values: Tensor) -> Tensor:
     if not torch.isfinite(values).all():
         raise ValueError("a value is NaN or infinite; give finite ones")
-    return torch.atleast_2d(values).double().cpu()
+    return values.double().cpu()

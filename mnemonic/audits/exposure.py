@@ -27,11 +27,12 @@ from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, alone, auc_of, percent_of
 from mnemonic.audits.outputs import inputs_of, part_of, told_apart
-from mnemonic.audits.relearning import accuracies_of, fine_tuned, levelled
+from mnemonic.audits.relearning import accuracies_of, fine_tuned
+from mnemonic.audits.rows import levelled
 from mnemonic.checks import checked_number, checked_tensors, checked_whole
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.forgetting.step import code_logits
+from mnemonic.forgetting.on_codes import code_logits
 from mnemonic.networks import check_outputs, device_of
 
 REPLAY_STEPS = 10
@@ -65,7 +66,7 @@ def told(losses: Tensor, classes: Sequence[int]) -> float:
         In [0, 1], ties counted half.
     """
     forget, remaining = told_apart(classes, range(len(losses)))
-    return auc_of(losses[forget], losses[remaining], seed=0).value
+    return auc_of(losses[forget], losses[remaining]).value
 
 
 def read_codes(model: nn.Module, codes: MnemonicCodes) -> Reading:
@@ -132,7 +133,6 @@ def replay(
     classes: Sequence[int],
     *,
     steps: int = REPLAY_STEPS,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """Fine-tune on codes, as relearning does on images, and ask about test images.
 
@@ -145,7 +145,6 @@ def replay(
         codes: Of the same classes.
         classes: The forget classes.
         steps: Full batches of codes.
-        seed: Of the resamples of test images.
 
     Returns:
         ``"own/…"`` after replay of the codes of the forget classes, ``"all/…"`` after
@@ -162,7 +161,7 @@ def replay(
     for which, chosen in (("own", forget), ("all", codes.labels.tolist())):
         batch = (codes.images[chosen], codes.labels[chosen])
         after = fine_tuned(start, itertools.repeat(batch), steps=steps)
-        for name, accuracy in accuracies_of([after], data, forget, seed).items():
+        for name, accuracy in accuracies_of([after], data, forget).items():
             found[f"{which}/{name}"] = accuracy
     return found
 
@@ -174,7 +173,6 @@ def trigger(
     classes: Sequence[int],
     *,
     shares: Sequence[float] = SHARES,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """Blend test images of the remaining classes with the code of a forget class.
 
@@ -184,7 +182,6 @@ def trigger(
         codes: Of the same classes.
         classes: The forget classes; with several, each code in turn.
         shares: a, in [0, 1], of the code; 0 is how often c is answered anyway.
-        seed: Of the resamples of test images.
 
     Returns:
         ``"<a>%/answered"``: percent of the blended images that are answered with the
@@ -209,7 +206,7 @@ def trigger(
     for share in shares:
         # A mean over codes first: the images are the sample.
         rates = torch.stack([answered(c, share) for c in forget]).double().mean(0)
-        found[f"{100 * share:g}%/answered"] = percent_of(rates, seed=seed)
+        found[f"{100 * share:g}%/answered"] = percent_of(rates)
     return found
 
 

@@ -24,14 +24,21 @@ Example:
     True
 """
 
+import math
 import sys
 
 import torch
-from sklearn.metrics import roc_curve
 from torch import Tensor
 from torch.nn import functional
 
-from mnemonic.audits.estimates import Estimate, alone, auc_of, mean_of, rows_of
+from mnemonic.audits.estimates import (
+    Estimate,
+    alone,
+    parts_of,
+    placements,
+    rows_of,
+    wilson,
+)
 from mnemonic.checks import checked_number, checked_tensors, described
 
 FALSE_POSITIVES = 0.01
@@ -43,7 +50,6 @@ def lira(
     labels: Tensor,
     *,
     sd_floor: float = 0.1,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """How well networks that forgot are told from networks that never knew.
 
@@ -54,10 +60,10 @@ def lira(
         labels: Class indices of the images, shape ``[N]``.
         sd_floor: Smallest σ, in nats: with few shadows some are near 0 by chance, and
             a single image would then decide.
-        seed: Of the resamples of images.
 
     Returns:
-        Estimates over all N images and S left-out pairs: ``"auc"`` in [0, 1],
+        Estimates over all N images and S left-out pairs, both of which are samples for
+        their intervals: ``"auc"`` in [0, 1],
         ``"balanced_accuracy"`` at Λ > 0 in percent, and
         ``"true_positives_at_1_percent"``, the percentage of unlearned scores above a
         threshold that at most 1 % of the retrained ones exceed, without an interval.
@@ -80,24 +86,63 @@ def lira(
             f"one for each of {n} images"
         )
     forgot, never = (rows_of(scores(z, labels)) for z in (unlearned, retrained))
-    pairs = []
+    told = _told(forgot, never, sd_floor)
+    fewer = []
+    for i in range(s if s > 3 else 0):  # of three pairs, two are too few to leave out
+        others = torch.arange(s) != i
+        fewer.append(_told(forgot[others], never[others], sd_floor))
+    found = {
+        name: _estimate(table, [float(f[name].mean()) for f in fewer])
+        for name, table in told.items()
+        if name != "at_few"
+    }
+    percent = found["balanced_accuracy"]
+    ends = (100 * v for v in (percent.value, percent.low, percent.high))
+    found["balanced_accuracy"] = Estimate(*ends, "%", n)
+    at_few = 100 * float(told["at_few"])
+    return found | {"true_positives_at_1_percent": alone(at_few, unit="%", n=n)}
+
+
+def _told(forgot: Tensor, never: Tensor, sd_floor: float) -> dict[str, Tensor]:
+    """What each left-out pair and image brings: tables ``[S, N]`` with these means."""
+    s, pairs = len(forgot), []
     for i in range(s):
         others = torch.arange(s) != i
         pair = torch.stack([forgot[i], never[i]])
         shadows = forgot[others], never[others]
         pairs.append(log_ratios(pair, *shadows, sd_floor=sd_floor))
     positive, negative = torch.stack(pairs, 1)  # [S, N]
-    right = torch.cat([positive > 0, negative <= 0]).double().mean(0)  # [N]
-    false, true, _ = roc_curve(
-        [1] * positive.numel() + [0] * negative.numel(),
-        torch.cat([positive.flatten(), negative.flatten()]).numpy(),
-    )
-    at_few = 100 * true[false <= FALSE_POSITIVES].max()
+    one, two = placements(positive.flatten(), negative.flatten())
+    few = negative.flatten().sort(descending=True).values
+    few = few[int(FALSE_POSITIVES * len(few))]  # at most 1 % are above
     return {
-        "auc": auc_of(positive, negative, seed=seed, paired=True),
-        "balanced_accuracy": mean_of(100 * right, unit="%", seed=seed),
-        "true_positives_at_1_percent": alone(at_few, unit="%", n=n),
+        "auc": (one + two - one.mean()).view_as(positive),
+        "balanced_accuracy": ((positive > 0).double() + (negative <= 0)) / 2,
+        "at_few": (positive > few).double().mean(),
     }
+
+
+def _estimate(table: Tensor, fewer: list[float]) -> Estimate:
+    """The mean of a table ``[S, N]`` of shares, with its interval."""
+    # The variance over pairs of networks is the jackknife's, which fits anew without
+    # each pair. Where nothing can be told, at ½, that counts the networks twice, in the
+    # fit and in what is told (Efron and Stein 1981), so that half of it excludes ½.
+    # Three pairs are too few for it: there it is thrice that of their own means.
+    (s, n), value = table.shape, float(table.mean())
+    of_pairs, (of_images, _), (rest, _) = parts_of(table)
+    of_images = max(of_images + rest, 0.0)
+    jackknifed = torch.tensor(fewer, dtype=torch.float64)
+    deviations = (jackknifed - jackknifed.mean()).square().sum()
+    of_pairs = (s - 1) / s * float(deviations) if fewer else 3 * of_pairs[0]
+    # Fits that all pairs share are in both variances, so the larger counts.
+    parts = max((of_pairs, s - 1), (of_images, max(n - 1, 1)))
+    low, high = wilson(value, [parts], n)
+    low_if_none, high_if_none = wilson(value, [(of_pairs / 2, s - 1)], n)
+    if fewer and low_if_none > 0.5:
+        low = max(low, math.nextafter(0.5, 1))
+    if fewer and high_if_none < 0.5:
+        high = min(high, math.nextafter(0.5, 0))
+    return Estimate(value, low, high, "1", n)
 
 
 def scores(logits: Tensor, labels: Tensor) -> Tensor:

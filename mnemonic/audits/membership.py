@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.audits.estimates import Estimate, auc_of, percent_of, spread_of
+from mnemonic.audits.estimates import Estimate, alone, auc_of, percent_of
 from mnemonic.audits.outputs import halves, logits_of, part_of
 from mnemonic.checks import checked_classes, checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
@@ -99,12 +99,12 @@ def loss_attack(
     Args:
         members: Losses in nats of images that were trained on, shape ``[N]``.
         others: Losses of as many that were not, shape ``[N]``.
-        seed: Of the resamples and the splits.
+        seed: Of the splits.
 
     Returns:
         Estimates: ``"auc"`` of the threshold on the loss; ``"accuracy"`` of the
-        logistic regression (percent of held-out images, between the percentiles of the
-        splits); ``"off_chance"``, how far the AUC is from ½, in either direction.
+        logistic regression (percent of held-out images; the splits overlap and give no
+        interval); ``"off_chance"``, how far the AUC is from ½, in either direction.
 
     Raises:
         ValueError: If the sizes differ or are too small.
@@ -115,7 +115,7 @@ def loss_attack(
             f"{len(members)} members and {len(others)} others; give as many of both, "
             f"{FEWEST} or more (see matched_losses)"
         )
-    auc = auc_of(-members, -others, seed=seed)
+    auc = auc_of(-members, -others)
     state = generator_for("shuffle-splits", seed).initial_seed() % 2**32  # 32 bits
     accuracies = cross_val_score(
         make_pipeline(StandardScaler(), LogisticRegression()),
@@ -123,12 +123,12 @@ def loss_attack(
         [1] * len(members) + [0] * len(others),
         cv=StratifiedShuffleSplit(n_splits=SPLITS, random_state=state),
     )
-    accuracy = spread_of(torch.as_tensor(100 * accuracies), unit="%", n=auc.n)
+    accuracy = alone(100 * accuracies.mean(), unit="%", n=auc.n)
     return {"auc": auc, "off_chance": _off_chance(auc), "accuracy": accuracy}
 
 
 def entropy_attack(
-    model: nn.Module, data: ImageData, classes: Sequence[int], *, seed: int = 0
+    model: nn.Module, data: ImageData, classes: Sequence[int]
 ) -> Estimate:
     """Share of the forget images that an attack on the entropy calls members.
 
@@ -136,12 +136,11 @@ def entropy_attack(
         model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
         data: What it was first trained on.
         classes: The forget classes.
-        seed: Of the resamples of the forget images; the attack itself has no chance.
 
     Returns:
         Percent of the training images of the forget classes.
 
-    A ``ValueError`` says what of network, data, classes or seed does not fit.
+    A ``ValueError`` says what of network, data or classes does not fit.
     """
     train = halves(data, classes, "train")
     asked, known, unknown = (
@@ -154,7 +153,7 @@ def entropy_attack(
     seen = torch.cat([known, unknown]).numpy()[:, None]
     attack.fit(seen, [1] * len(known) + [0] * len(unknown))
     called = torch.as_tensor(attack.predict(asked.numpy()[:, None]) == 1)
-    return percent_of(called, seed=seed)
+    return percent_of(called)
 
 
 def entropies(logits: Tensor) -> Tensor:

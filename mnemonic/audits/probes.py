@@ -41,7 +41,6 @@ def linear_probes(
     classes: Sequence[int],
     *,
     layers: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """What a linear classifier reads in each layer.
 
@@ -50,7 +49,6 @@ def linear_probes(
         data: All K classes: the attacker has labelled images of each.
         classes: The forget classes.
         layers: Names, as in ``model.named_modules()``; ``probed_layers`` by default.
-        seed: Of the resamples of test images; the probe itself has no chance.
 
     Returns:
         For each layer ``"<layer>/forget_accuracy"`` and
@@ -74,7 +72,7 @@ def linear_probes(
         probe = fitted_probe(learned[layer], data.train.labels)
         for whose, part in asked.items():
             answers = torch.as_tensor(probe.predict(features[whose][layer].numpy()))
-            right = percent_of(answers == part.labels.cpu(), seed=seed)
+            right = percent_of(answers == part.labels.cpu())
             found[f"{layer}/{whose}_accuracy"] = right
     return found
 

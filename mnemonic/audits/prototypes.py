@@ -25,7 +25,8 @@ from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, accuracies
 from mnemonic.audits.outputs import halves, last_inputs, told_apart
-from mnemonic.audits.relearning import drawn, levelled
+from mnemonic.audits.relearning import drawn
+from mnemonic.audits.rows import levelled
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import last_layer
 from mnemonic.running import copied
@@ -51,7 +52,7 @@ def prototype_attack(
         samples: Images that a prototype is the mean of.
         draws: How often to draw them.
         level: Level the biases first.
-        seed: Of draws and resamples.
+        seed: Of the draws.
 
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after the attack: percent of
@@ -73,7 +74,7 @@ def prototype_attack(
         for whose, (features, labels) in asked.items():
             answers = functional.linear(features, weight, bias).argmax(1)
             right[whose].append(answers == labels)
-    return accuracies(right, seed=seed)
+    return accuracies(right)
 
 
 def moved_rows(

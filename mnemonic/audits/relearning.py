@@ -27,13 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, accuracies
-from mnemonic.audits.outputs import (
-    answered_right,
-    check_fits,
-    halves,
-    last_linear,
-    told_apart,
-)
+from mnemonic.audits.outputs import answered_right, check_fits, halves, told_apart
+from mnemonic.audits.rows import levelled, with_fresh_rows
 from mnemonic.checks import checked_whole
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import Split
@@ -42,6 +37,7 @@ from mnemonic.running import copied, evaluation_mode
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
+FRESH = 5  # k for rows drawn anew
 MOST_DRAWS = 10_000  # beyond, intervals do not change, and a slip would never end
 STEPS = 50
 BATCH_SIZE = 32
@@ -56,6 +52,7 @@ def relearn(
     *,
     samples: int,
     draws: int = 5,
+    fresh: bool = False,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Fine-tune on a few images of every class.
@@ -70,7 +67,10 @@ def relearn(
         classes: The forget classes.
         samples: k, images of each class; 0 for levelling alone.
         draws: How often to draw, and learn anew from the network given.
-        seed: Of draws, orders and resamples.
+        fresh: Draw the last layer's rows of the forget classes anew and do not level
+            them: what comes back then is in the features, wherever the rows stood. The
+            larger of both says what is left.
+        seed: Of draws and orders.
 
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` after relearning: percent of
@@ -79,11 +79,11 @@ def relearn(
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     every = range(checked_data(data).n_classes)
-    start = levelled(model, data, classes)
+    start = (with_fresh_rows if fresh else levelled)(model, data, classes)
     samples = checked_whole("samples", samples, 0)
     taught = drawn(data, every, samples, draws, seed)
     networks = _fine_tuned_on(taught, start, data) if samples else [start]
-    return accuracies_of(networks, data, classes, seed)
+    return accuracies_of(networks, data, classes)
 
 
 def relearn_remaining(
@@ -115,29 +115,7 @@ def relearn_remaining(
     forget, remaining = told_apart(classes, checked_data(data).class_names)
     check_fits(model, data)
     taught = drawn(data, remaining, samples, draws, seed)
-    return accuracies_of(_fine_tuned_on(taught, model, data), data, forget, seed)
-
-
-def levelled(model: nn.Module, data: ImageData, classes: Sequence[int]) -> nn.Module:
-    """A copy whose forget biases are not below those of all remaining classes.
-
-    Args:
-        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
-        data: Gives the input shape.
-        classes: The forget classes.
-
-    Returns:
-        The copy; as it was where the logits do not come from a linear layer with a
-        bias.
-    """
-    forget, remaining = told_apart(classes, checked_data(data).class_names)
-    made = copied(model)
-    layer = last_linear(made, data)
-    if layer is not None and layer.bias is not None:
-        with torch.no_grad():
-            lowest = layer.bias[remaining].min()
-            layer.bias[forget] = layer.bias[forget].clamp_min(lowest)
-    return made
+    return accuracies_of(_fine_tuned_on(taught, model, data), data, forget)
 
 
 def _fine_tuned_on(
@@ -182,7 +160,7 @@ def fine_tuned(
 
 
 def accuracies_of(
-    networks: Iterable[nn.Module], data: ImageData, classes: Sequence[int], seed: int
+    networks: Iterable[nn.Module], data: ImageData, classes: Sequence[int]
 ) -> dict[str, Estimate]:
     """Accuracies on test images, over one or more attacked networks.
 
@@ -190,7 +168,6 @@ def accuracies_of(
         networks: Each is asked once.
         data: Of the same classes.
         classes: The forget classes.
-        seed: Of the resamples.
 
     Returns:
         ``"forget_accuracy"`` and ``"remaining_accuracy"`` in percent.
@@ -200,7 +177,7 @@ def accuracies_of(
     for network in networks:
         for whose, part in parts.items():
             right[whose].append(answered_right(network, data, part))
-    return accuracies(right, seed=seed)
+    return accuracies(right)
 
 
 def drawn(

@@ -16,6 +16,7 @@ from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import adam, descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of
 from mnemonic.running import copied
 
@@ -25,7 +26,7 @@ from mnemonic.running import copied
     title="Bad teacher",
     reads={"forget", "remaining"},
     cites=("chundawat2023bad",),
-    space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 2, 5)},
+    space={"learning_rate": Range(1e-5, 0.01)},
 )
 def bad_teacher(
     model: nn.Module,

@@ -6,6 +6,8 @@
   min CE(f(x), y'). SGD 1e-5 (momentum 0.9), 10 epochs, batch 64.
 - ``boundary-expand``: one more output with random weights takes all forget images
   (label K), and is cut off afterwards. Same optimiser.
+
+Both see D_F alone, so that the statistics of BatchNorm are frozen.
 """
 
 import math
@@ -15,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of, last_layer
 
-SPACE = {"learning_rate": (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2), "epochs": (2, 10)}
+SPACE = {"learning_rate": Range(1e-5, 0.03)}
 
 
 def nearest_wrong(
@@ -65,7 +68,7 @@ def boundary_shrink(
         return (each * wrong[at]).sum() / wrong[at].sum().clamp_min(1)
 
     batches = images.numbered().shuffled(batch_size, access.generator, epochs)
-    descend(loss, batches, sgd(model.train(), learning_rate, weight_decay=0.0))
+    descend(loss, batches, sgd(training(model), learning_rate, weight_decay=0.0))
     return model
 
 
@@ -97,7 +100,7 @@ def boundary_expand(
         return functional.cross_entropy(model(inputs), torch.full_like(labels, k))
 
     batches = images.shuffled(batch_size, access.generator, epochs)
-    descend(loss, batches, sgd(model.train(), learning_rate, weight_decay=0.0))
+    descend(loss, batches, sgd(training(model), learning_rate, weight_decay=0.0))
     for name, rows in list(layer.named_parameters()):
         setattr(layer, name, nn.Parameter(rows[:k].detach().clone()))
     return model

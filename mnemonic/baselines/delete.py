@@ -3,7 +3,8 @@
 What would the network say of a forget image if the class did not exist? q is the
 softmax of f_θ0 with the logits of the forget classes at -∞, and min KL(q || p_θ) over
 D_F. The authors' learning rate does not transfer; it is searched. SGD (momentum 0.9,
-weight decay 5e-4), 10 epochs, batch 64.
+weight decay 5e-4), 10 epochs, batch 64. It sees D_F alone, so that the statistics of
+BatchNorm are frozen.
 """
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
-from mnemonic.baselines.gradients import descend, sgd
+from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.running import copied
 
 
@@ -21,7 +23,7 @@ from mnemonic.running import copied
     title="DELETE",
     reads={"forget"},
     cites=("zhou2025delete",),
-    space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (5, 10)},
+    space={"learning_rate": Range(1e-5, 0.1)},
 )
 def delete(
     model: nn.Module,
@@ -42,5 +44,5 @@ def delete(
         return kl(aim, model(inputs)).mean()
 
     batches = images.shuffled(batch_size, access.generator, epochs)
-    descend(loss, batches, sgd(model.train(), learning_rate))
+    descend(loss, batches, sgd(training(model), learning_rate))
     return model

@@ -27,6 +27,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of, last_layer, watched
 
 MASK_RATE = 0.1
@@ -111,11 +112,7 @@ def features(network: nn.Module, last: str, inputs: Tensor) -> tuple[Tensor, Ten
     title="ERM-KTP",
     reads={"remaining"},
     cites=("lin2023ermktp",),
-    space={
-        "learning_rate": (0.1, 0.3, 1.0, 3.0),
-        "epochs": (20,),
-        "batch_size": (64, 256),
-    },
+    space={"learning_rate": Range(0.03, 3.0)},
     preparation=prepared,
 )
 def erm_ktp(

@@ -9,6 +9,7 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import cross_entropy, descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 @method(
@@ -16,7 +17,7 @@ from mnemonic.baselines.method import method
     title="Finetune",
     reads={"remaining"},
     cites=("jia2023sparsity",),
-    space={"learning_rate": (0.01, 0.03, 0.1, 0.3), "epochs": (5, 10, 20)},
+    space={"learning_rate": Range(1e-3, 1.0)},
 )
 def finetune(
     model: nn.Module,

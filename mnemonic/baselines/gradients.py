@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mnemonic.networks import norms
+
 
 def sgd(model: nn.Module, learning_rate: float, **how: float) -> torch.optim.SGD:
     """SGD at a constant rate, with the momentum and decay of most of the methods."""
@@ -25,6 +27,24 @@ def sgd(model: nn.Module, learning_rate: float, **how: float) -> torch.optim.SGD
 def adam(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
     """Adam at a constant rate, as torch has it."""
     return torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+
+def training(model: nn.Module) -> nn.Module:
+    """Training mode, but for the statistics of normalisation, which stay as they are.
+
+    For methods that see images of forget classes alone, or made-up ones: by their
+    statistics a network with BatchNorm forgets, whatever the loss.
+
+    Args:
+        model: Changed in place.
+
+    Returns:
+        The same network.
+    """
+    model.train()
+    for layer in norms(model):
+        layer.eval()
+    return model
 
 
 def cross_entropy(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:

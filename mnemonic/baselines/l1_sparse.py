@@ -11,6 +11,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 @method(
@@ -18,11 +19,7 @@ from mnemonic.baselines.method import method
     title="ℓ1-sparse",
     reads={"remaining"},
     cites=("jia2023sparsity",),
-    space={
-        "gamma": (1e-6, 1e-5, 1e-4, 5e-4),
-        "learning_rate": (0.01, 0.05, 0.2),
-        "epochs": (10, 20),
-    },
+    space={"gamma": Range(1e-6, 1e-3), "learning_rate": Range(0.003, 0.5)},
 )
 def l1_sparse(
     model: nn.Module,

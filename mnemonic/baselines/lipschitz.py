@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 @method(
@@ -22,11 +23,7 @@ from mnemonic.baselines.method import method
     title="JiT",
     reads={"forget"},
     cites=("foster2024jit",),
-    space={
-        "learning_rate": (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1e-2),
-        "sigma": (0.2, 0.5, 1.0),
-        "epochs": (1, 5),
-    },
+    space={"learning_rate": Range(1e-6, 0.01), "sigma": Range(0.1, 2.0)},
 )
 def lipschitz(
     model: nn.Module,

@@ -26,6 +26,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.networks import device_of, last_layer, seeded
 from mnemonic.running import copied
@@ -83,11 +84,7 @@ def prepared(access: Access, seed: int) -> nn.Module:
     title="LwSF",
     reads={"codes"},
     cites=("shibata2021lwsf",),
-    space={
-        "learning_rate": (0.003, 0.01, 0.03, 0.1),
-        "steps": (50, 200),
-        "push": (5.0, 50.0),
-    },
+    space={"learning_rate": Range(1e-3, 0.3), "push": Range(0.5, 200.0)},
     preparation=prepared,
     codes="low-frequency",
 )

@@ -8,7 +8,7 @@ holds what it declares; what it read and computed is in the result.
 
 import inspect
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import Counts, counted
+from mnemonic.baselines.space import Range
 from mnemonic.networks import check_loss, check_outputs, device_of, seeded, synchronise
 from mnemonic.running import copied
 from mnemonic.storage import generator_for
@@ -49,7 +50,9 @@ class Method:
         title: For tables and figures.
         cites: Keys of the bibliography.
         reads: Kinds of training data it reads when it forgets; none is data-free.
-        space: For each setting that is searched, the values to try.
+        space: For each setting that is searched, where.
+        economy: Settings below the published, without which a comparison would take
+            hours: part of every trial.
         preparation: Training of its own: ``(access, seed) -> network``; else plain
             training by the access's recipe.
         codes: Distribution of the codes it trains with, if it does.
@@ -60,7 +63,8 @@ class Method:
     title: str
     cites: tuple[str, ...] = ()
     reads: Set[str] = frozenset()
-    space: dict[str, Sequence] = field(default_factory=dict)
+    space: dict[str, Range] = field(default_factory=dict)
+    economy: dict[str, object] = field(default_factory=dict)
     preparation: Callable[[Access, int], nn.Module] | None = None
     codes: str | None = None
 

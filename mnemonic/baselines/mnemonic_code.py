@@ -14,8 +14,11 @@ from torch import nn
 
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.codes import MnemonicCodes
-from mnemonic.forgetting.step import Forgotten, forget, forget_from_data
+from mnemonic.forgetting.one_shot import forget
+from mnemonic.forgetting.report import Forgotten
+from mnemonic.forgetting.step import forget_from_data
 
 
 def prepared(access: Access, seed: int) -> nn.Module:
@@ -51,7 +54,7 @@ def mnemonic(model: nn.Module, access: Access) -> nn.Module:
     title="Mnemonic step from data",
     reads={"forget", "remaining"},
     cites=("yamashita2024oneshot",),
-    space={"per_class": (1, 5, 10, 50, 100)},
+    space={"per_class": Range(1, 200)},
 )
 def mnemonic_data(
     model: nn.Module, access: Access, *, per_class: int = 10

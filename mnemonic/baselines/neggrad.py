@@ -4,13 +4,16 @@
   5 epochs, batch 256 (Jia et al. 2023, for one class of CIFAR-10).
 - ``neggrad-plus`` (Kurmanji et al. 2023): min α CE(D_R) - (1 - α) CE(D_F), a batch of
   each a step, D_F cycled. α 0.95, SGD 0.01, 10 epochs.
+
+Both go through batches of D_F alone, so that the statistics of BatchNorm are frozen.
 """
 
 from torch import Tensor, nn
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.gradients import cross_entropy, descend, sgd
+from mnemonic.baselines.gradients import cross_entropy, descend, sgd, training
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 @method(
@@ -18,7 +21,7 @@ from mnemonic.baselines.method import method
     title="NegGrad",
     reads={"forget"},
     cites=("golatkar2020eternal", "jia2023sparsity"),
-    space={"learning_rate": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "epochs": (2, 5)},
+    space={"learning_rate": Range(1e-4, 0.1)},
 )
 def neggrad(
     model: nn.Module,
@@ -32,7 +35,8 @@ def neggrad(
     images = access.images("forget")
     loss = cross_entropy(model)
     batches = images.shuffled(batch_size, access.generator, epochs)
-    descend(lambda x, y: -loss(x, y), batches, sgd(model.train(), learning_rate))
+    optimizer = sgd(training(model), learning_rate)
+    descend(lambda x, y: -loss(x, y), batches, optimizer)
     return model
 
 
@@ -42,9 +46,8 @@ def neggrad(
     reads={"forget", "remaining"},
     cites=("kurmanji2023scrub",),
     space={
-        "alpha": (0.95, 0.99, 0.999),
-        "learning_rate": (0.003, 0.01, 0.03),
-        "epochs": (2, 5, 10),
+        "alpha": Range(0.8, 0.999, share=True),
+        "learning_rate": Range(1e-3, 0.1),
     },
 )
 def neggrad_plus(
@@ -68,5 +71,5 @@ def neggrad_plus(
         return alpha * kept - (1 - alpha) * lost
 
     batches = remaining.shuffled(batch_size, access.generator, epochs)
-    descend(loss, batches, sgd(model.train(), learning_rate))
+    descend(loss, batches, sgd(training(model), learning_rate))
     return model

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of
 
 LIMIT = 4 * 2**30  # bytes of the Jacobian
@@ -62,7 +63,8 @@ def step_scale(delta: Tensor, error: Tensor) -> float:
     title="NTK-F",
     reads={"forget", "remaining"},
     cites=("golatkar2020outside",),
-    space={"ridge": (0.01, 0.1, 1.0), "per_class": (2,)},
+    space={"ridge": Range(1e-4, 10.0)},
+    economy={"per_class": 2},
 )
 def ntk_f(
     model: nn.Module, access: Access, *, ridge: float = 0.1, per_class: int = 5

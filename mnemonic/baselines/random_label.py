@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import adam, cross_entropy, descend
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 
 
 def other_labels(labels: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
@@ -26,7 +27,7 @@ def other_labels(labels: Tensor, n_classes: int, generator: torch.Generator) -> 
     title="Random label",
     reads={"forget", "remaining"},
     cites=("graves2021amnesiac", "foster2024ssd"),
-    space={"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "epochs": (1, 3, 5)},
+    space={"learning_rate": Range(1e-5, 0.01)},
 )
 def random_label(
     model: nn.Module,

@@ -14,6 +14,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.gradients import cross_entropy, descend, sgd
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of
 
 
@@ -41,9 +42,8 @@ def salient(
     reads={"forget", "remaining"},
     cites=("fan2024salun",),
     space={
-        "learning_rate": (0.003, 0.013, 0.05, 0.1),
-        "share": (0.3, 0.5, 0.8),
-        "epochs": (3, 10),
+        "learning_rate": Range(1e-3, 0.3),
+        "share": Range(0.1, 0.9, share=True),
     },
 )
 def salun(

@@ -15,6 +15,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.running import copied
 
 
@@ -23,11 +24,7 @@ from mnemonic.running import copied
     title="SCRUB",
     reads={"forget", "remaining"},
     cites=("kurmanji2023scrub",),
-    space={
-        "learning_rate": (5e-4, 2e-3, 5e-3, 2e-2),
-        "epochs": (3, 10),
-        "alpha": (0.001, 0.5),
-    },
+    space={"learning_rate": Range(1e-4, 0.03), "alpha": Range(1e-4, 1.0)},
 )
 def scrub(
     model: nn.Module,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.fisher.squares import squared_gradients, trainable
 from mnemonic.networks import device_of, last_layer
 
@@ -43,7 +44,8 @@ def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:
     title="SFDN",
     reads={"remaining"},
     cites=("golatkar2020eternal",),
-    space={"alpha": (1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5), "per_class": (50,)},
+    space={"alpha": Range(1e-10, 1e-4)},
+    economy={"per_class": 50},
 )
 def sfdn(
     model: nn.Module,

@@ -19,6 +19,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.fisher.squares import squared_gradients, trainable
 
 
@@ -39,7 +40,7 @@ def importance(
     title="SSD",
     reads={"forget", "remaining"},
     cites=("foster2024ssd",),
-    space={"alpha": (1.0, 3.0, 10.0, 30.0, 100.0), "dampening": (0.1, 1.0)},
+    space={"alpha": Range(1.0, 100.0), "dampening": Range(0.03, 10.0)},
 )
 def ssd(
     model: nn.Module,

@@ -19,6 +19,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of, watched
 
 MAX_COLUMNS = 10_000  # patches are many; this many span their space
@@ -87,8 +88,8 @@ def projection(r: Tensor, scale: float) -> Tensor:
     reads={"forget", "remaining"},
     cites=("kodge2024deep",),
     space={
-        "remaining_scale": (1.0, 3.0, 10.0, 100.0, 1000.0),
-        "forget_scale": (3.0, 10.0, 30.0, 100.0),
+        "remaining_scale": Range(1.0, 1000.0),
+        "forget_scale": Range(1.0, 300.0),
     },
 )
 def svd(

@@ -5,7 +5,8 @@ k as can be (Adam 0.1, 30 steps, no regulariser); for each forget class c, image
 unlike c as can be (25 steps, as in FastMU). 4 images a class, 80 times over, 2 epochs
 of CE on all (z_k, k) and (z_c, c), Adam 1e-4. There is no official code, and two public
 ports disagree on the sign for z_c; here it is +CE: the anti-sample is *labelled* c, as
-in FastMU (``ascend`` takes the other).
+in FastMU (``ascend`` takes the other). The statistics of BatchNorm are frozen: made-up
+images are all that it sees.
 
 ``gkt``: a generator G(z), z ~ N(0, I), makes up images; those with p_θ0(c | x) above
 0.01 are dropped. In turns, one step of G up KL(teacher || student), and ten steps of a
@@ -28,9 +29,10 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.fastmu import hostile_noise
-from mnemonic.baselines.gradients import adam, descend
+from mnemonic.baselines.gradients import adam, descend, training
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
+from mnemonic.baselines.space import Range
 from mnemonic.networks import device_of, seeded, watched
 
 
@@ -38,11 +40,7 @@ from mnemonic.networks import device_of, seeded, watched
     "error-min-max",
     title="Error-min-max noise",
     cites=("chundawat2023zero",),
-    space={
-        "learning_rate": (1e-5, 1e-4, 3e-4, 1e-3, 3e-3),
-        "n_noise": (4, 32),
-        "epochs": (1, 2),
-    },
+    space={"learning_rate": Range(1e-6, 0.01), "n_noise": Range(2, 64)},
 )
 def error_min_max(
     model: nn.Module,
@@ -65,7 +63,7 @@ def error_min_max(
     labels = torch.arange(access.n_classes, device=images.device)
     labels = labels.repeat_interleave(n_noise)
     sign = torch.where(access.forgets(labels) & ascend, -1.0, 1.0)
-    optimizer = adam(model.train(), learning_rate)
+    optimizer = adam(training(model), learning_rate)
 
     def loss(inputs: Tensor, chosen: Tensor) -> Tensor:
         each = functional.cross_entropy(model(inputs), labels[chosen], reduction="none")
@@ -125,11 +123,10 @@ def attention_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tenso
     title="GKT",
     cites=("chundawat2023zero",),
     space={
-        "learning_rate": (1e-3, 3e-3),
-        "gate": (0.01, 0.1),
-        "cycles": (50,),
-        "batch_size": (32,),
+        "learning_rate": Range(1e-4, 0.03),
+        "gate": Range(0.001, 0.3, share=True),
     },
+    economy={"cycles": 50, "batch_size": 32},
 )
 def gkt(
     model: nn.Module,

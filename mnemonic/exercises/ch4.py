@@ -11,7 +11,9 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.exercises.answers import alike, attempted, chosen, done, expect, validated
-from mnemonic.forgetting.step import Forgotten, amplitude, forget
+from mnemonic.forgetting.one_shot import forget
+from mnemonic.forgetting.report import Forgotten
+from mnemonic.forgetting.step import amplitude
 from mnemonic.forgetting.strengths import step_scales
 
 
@@ -26,7 +28,9 @@ def predict(
     """What does the wrong sign do to class 1, and to the others?"""
     choices = ("rises", "falls")
     chosen(choices, error_of_1, accuracy_of_others)
-    wrong = forget(model, codes, [1], strength=result.strength, sign=-result.sign)
+    wrong = forget(
+        model, codes, [1], **result.settings | {"sign": -result.settings["sign"]}
+    )
     before, after = (validated(m, data, [1]) for m in (model, wrong.model))
     error = after.forgetting_error - before.forgetting_error
     kept = after.remaining_accuracy - before.remaining_accuracy
@@ -76,9 +80,9 @@ def critique(
     c: int,
 ) -> None:
     """Is it as long as the published step, along the sign of the code's gradient?"""
-    found = attempted(signed_step(model, codes, c, result.strength))
+    found = attempted(signed_step(model, codes, c, result.settings["strength"]))
     eta = amplitude(model, codes, [c])
-    scales = step_scales(eta, result.strength)
+    scales = step_scales(eta, result.settings["strength"])
     loss = cross_entropy(model(codes.images[c : c + 1]), codes.labels[c : c + 1])
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     moved = copy.deepcopy(model)

@@ -19,7 +19,7 @@ from mnemonic.exercises.answers import (
     same_weights,
     validated,
 )
-from mnemonic.forgetting.step import Forgotten
+from mnemonic.forgetting.report import Forgotten
 from mnemonic.forgetting.strengths import Strength
 
 
@@ -106,7 +106,7 @@ def critique(
     """Was a strength between the decades tried, and chosen by the codes?"""
     attempted(result)
     decades = quietly_forget(model, codes, [c])
-    exponent = torch.tensor(result.strength.lambda1).double().log10()
+    exponent = torch.tensor(result.settings["strength"].lambda1).double().log10()
     on_a_decade = bool((exponent - exponent.round()).abs() <= 1e-3)
     expect(not on_a_decade, "λ1 is to lie between decades")
     with torch.no_grad():

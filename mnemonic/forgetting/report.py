@@ -1,11 +1,10 @@
 """What forgetting gives back: the new network, and the account of how."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
-from torch import nn
-
-from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,11 +14,14 @@ class Forgotten:
     Attributes:
         model: A new network in evaluation mode; the one given is as it was.
         classes: What was forgotten.
-        strength: Used, or chosen on the codes.
-        sign: +1 or -1 (Eq. 5).
-        seconds: Wall clock of Fisher, choice and perturbation, device synchronised.
-        forgets_codes: Whether ``model`` misreads every code of the forget classes.
-        layers: One row a parameter tensor: ``layer``, ``alpha`` (α_l), the
+        rule: One of ``RULES``.
+        settings: What ``forget`` takes besides, as given or chosen: ``strength``, and
+            of ``"amplitude"`` the ``sign`` (Eq. 5).
+        seconds: Wall clock of the whole rule, device synchronised.
+        forgets_codes: Whether ``model`` misreads every code of the forget classes; none
+            where no codes were given.
+        layers: One row a parameter tensor that may move: ``layer``, ``alpha`` (α_l, of
+            ``"amplitude"``), the
             ``largest_step`` and ``median_step`` of its weights (absolute; the median
             of at most 10,000 of them, evenly spaced),
             ``share_moved`` (of weights whose stored value changed, in [0, 1]) and the
@@ -32,21 +34,23 @@ class Forgotten:
 
     model: nn.Module
     classes: tuple[int, ...]
-    strength: Strength
-    sign: Sign
+    rule: str
+    settings: dict[str, object]
     seconds: float
-    forgets_codes: bool
+    forgets_codes: bool | None
     layers: pd.DataFrame
     candidates: pd.DataFrame | None
 
 
-def layers_of(step: Perturbation) -> pd.DataFrame:
-    """``Forgotten.layers``, of where a network was moved last."""
+def layers_of(
+    old: dict[str, Tensor], new: dict[str, Tensor], alphas: dict[str, float]
+) -> pd.DataFrame:
+    """``Forgotten.layers``, of weights by parameter name, before and after."""
     rows = []
-    for name, (old, _, new) in step.layers.items():
-        moves = (new - old).abs_().flatten()
+    for name, before in old.items():
+        moves = (new[name] - before).abs_().flatten()
         n = moves.numel()
-        rows.append((name, abs(step.alphas[name]), float(moves.amax()),
+        rows.append((name, abs(alphas.get(name, math.nan)), float(moves.amax()),
                      float(moves[:: -(-n // 10_000)].median()),
                      int(moves.count_nonzero()) / n, n))  # fmt: skip
     heads = ["layer", "alpha", "largest_step", "median_step", "share_moved", "weights"]

@@ -30,20 +30,18 @@ Example:
 import time
 import warnings
 from collections.abc import Sequence
-from functools import partial
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
-from mnemonic.checks import check_samples, checked_classes, checked_number
-from mnemonic.codes import MnemonicCodes, checked_codes
+from mnemonic.checks import check_samples, checked_classes
+from mnemonic.codes import MnemonicCodes
 from mnemonic.data.splits import belongs
-from mnemonic.fisher.chunks import bytes_of_one, each_chunk
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.forgetting.choice import best_row, try_strengths
+from mnemonic.forgetting.on_codes import on_codes
 from mnemonic.forgetting.report import Forgotten, layers_of
-from mnemonic.forgetting.strengths import GRID, Perturbation, Sign, Strength
+from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
 from mnemonic.networks import check_outputs, device_of, double, synchronise
 from mnemonic.running import in_float32, undisturbed
 
@@ -51,51 +49,6 @@ from mnemonic.running import in_float32, undisturbed
 # infinite. float32 squares lose their digits from 1e-38 on.
 FLOOR = 1e-30
 CACHED = 2**15  # numbers that stay in the cache of a CPU
-
-
-def forget(
-    model: nn.Module,
-    codes: MnemonicCodes,
-    classes: Sequence[int | str],
-    *,
-    strength: Strength | None = None,
-    sign: Sign | None = None,
-    candidates: bool = False,
-) -> Forgotten:
-    """Make a network forget some classes, from its codes alone (Algorithm 2).
-
-    Args:
-        model: Trained with ``codes``; left untouched. Weights that do not require a
-            gradient, and buffers, do not move.
-        codes: One per class, those of the training.
-        classes: To forget, by index or name: at least one, and not all.
-        strength: λ1 and λ2. Where missing, chosen on the codes over the paper's
-            grids: largest A_R + E_F there, ties broken by the smallest loss
-            (see ``mnemonic.forgetting.choice``).
-        sign: +1 or -1; where missing, chosen likewise.
-        candidates: Score every setting to the end, and give the table of them as well.
-
-    Returns:
-        The new network with its report. Its ``forgets_codes`` is false, and a
-        ``RuntimeWarning`` is given, where no setting tried forgets on the codes; there
-        is a ``RuntimeWarning`` as well where the network did not know them before, or
-        knows them so well that their gradients are 0.
-
-    A ``ValueError`` says what of network, codes, classes, strength or sign does not
-    fit.
-    """
-    if sign is not None:
-        sign = checked_number("sign", sign, lambda s: s in (1, -1), "+1, -1 or None")
-    with undisturbed():
-        logits, *given = _on_codes(model, codes, classes)
-        if unknown := [c for c in given[-1] if logits[c].argmax() != c]:
-            warnings.warn(
-                f"the network does not know the codes of {unknown}, so they choose "
-                "badly: it was trained without them or too little, or has forgotten",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return _forget(model, *given, strength, sign, candidates)
 
 
 def forget_from_data(
@@ -131,7 +84,7 @@ def forget_from_data(
             f"{list(classes)}; give at least one of them and one of the others"
         )
     with undisturbed():
-        return _forget(model, inputs, labels, classes, strength, None, False)
+        return by_amplitude(model, inputs, labels, classes, strength, None, False)
 
 
 def amplitude(
@@ -150,42 +103,13 @@ def amplitude(
 
     A ``ValueError`` says what of network, codes or classes does not fit.
     """
-    return _amplitude(model, *_on_codes(model, codes, classes)[1:])
+    return _amplitude(model, *on_codes(model, codes, classes)[1:])
 
 
-def code_logits(model: nn.Module, codes: MnemonicCodes) -> Tensor:
-    """What a network answers to its codes.
-
-    Args:
-        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
-        codes: K of them.
-
-    Returns:
-        Logits ``[K, K]``, on the network's device.
-
-    Raises:
-        ValueError: If shape, type or number of classes differ.
-    """
-    images = checked_codes(codes).images.to(device_of(model))
-    n_bytes = bytes_of_one(model, images, "codes")
-    checked = partial(check_outputs, model, what="codes")
-    logits = torch.cat([*each_chunk(checked, n_bytes, images)])
-    if logits.shape[1] != len(images):
-        raise ValueError(
-            f"codes of {len(images)} classes do not fit a network with "
-            f"{logits.shape[1]} outputs; give the codes that it was trained with"
-        )
-    return logits
-
-
-def _on_codes(model, codes, classes) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
-    """Logits, images and labels of the codes, and the forget classes in order."""
-    logits = code_logits(model, codes)
-    there = codes.images.to(logits.device), codes.labels.to(logits.device)
-    return logits, *there, checked_classes(classes, codes.class_names)
-
-
-def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgotten:
+def by_amplitude(
+    model, inputs, labels, classes, strength, sign, candidates
+) -> Forgotten:
+    """Fishers, choice and step, on inputs that stand for the classes."""
     if not isinstance(strength, Strength | None):
         raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
     synchronise(inputs.device)
@@ -216,11 +140,14 @@ def _forget(model, inputs, labels, classes, strength, sign, candidates) -> Forgo
     return Forgotten(
         model=moved,
         classes=classes,
-        strength=chosen,
-        sign=sign,
+        rule="amplitude",
+        settings={"strength": chosen, "sign": sign},
         seconds=seconds,
         forgets_codes=bool(forgets),
-        layers=layers_of(step),
+        layers=layers_of(
+            *({n: each[i] for n, each in step.layers.items()} for i in (0, 2)),
+            step.alphas,
+        ),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
 

@@ -11,13 +11,19 @@ Example:
     [100.0]
 """
 
+import contextlib
+import math
 import time
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
 from torch import nn
 
-from mnemonic.baselines import METHODS, Access, Method
+from mnemonic.audits import diagnoses, relearn
+from mnemonic.audits.outputs import last_linear
+from mnemonic.audits.relearning import FRESH
+from mnemonic.baselines import METHODS, Access, Counts, Method, Unlearned
 from mnemonic.baselines.mnemonic_code import prepared as trained_with_codes
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
@@ -27,6 +33,21 @@ from mnemonic.lab.profiles import PROFILES, Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.models import build_model
 from mnemonic.networks import NotFinite
+
+SCORES = ("remaining_accuracy", "forgetting_error")
+DIAGNOSES = (
+    "one_number",
+    "two_numbers",
+    "other_rows",
+    "known_rule",
+    "logit_auc",
+    "margin_auc",
+)
+# What every method stands beside: the first four in every table, the next two with
+# networks that never saw the class, the last for what is asked of the output.
+CONTROLS = ("original", "row-zeroing", "one-bias", "random-noise")
+NEVER_SAW = ("retrain", "retrain-codes")
+TRIVIAL = ("deleted", "copied-row", "mean-row", "random-row")
 
 
 def compare(seed: int, setup: str, method: str, settings: dict | None = None) -> dict:
@@ -41,26 +62,31 @@ def compare(seed: int, setup: str, method: str, settings: dict | None = None) ->
     Returns:
         One row, on test images ``remaining_accuracy`` and ``forgetting_error``
         (percent), both also ``before_…``; ``train_forget_accuracy`` and
-        ``train_remaining_accuracy``; ``seconds`` of forgetting and ``training_seconds``
-        of the network it starts from; ``forget_images``, ``remaining_images`` and
-        ``codes`` read, ``visits`` to them, and ``backward_passes``.
+        ``train_remaining_accuracy``; whether it ``diverged``; ``seconds`` of forgetting
+        and ``training_seconds`` of the network it starts from; ``forget_images``,
+        ``remaining_images`` and ``codes`` read, ``visits`` to them, and
+        ``backward_passes``; the values of ``DIAGNOSES`` and ``relearned``, test
+        accuracy on the class after a short relearning, the larger of two (see there).
+        What a method that diverged has not is NaN.
     """
     how = METHODS[method]
     access, model, training_seconds = start(PROFILES[setup], how, seed)
     if settings is None:
         settings = settings_for(setup).get(method, {})
-    result = how(model, access, seed=seed, **settings)
+    result = forgotten(how, model, access, seed, settings)
     asked = access.data, access.classes
     before, after = (two_numbers(m, *asked) for m in (model, result.model))
     on_train = two_numbers(result.model, *asked, "train")
-    counts = result.counts
+    diverged, counts = after["diverged"] or on_train["diverged"], result.counts
     return {
         "training_seconds": training_seconds,
         "seconds": result.seconds,
-        **{f"before_{what}": value for what, value in before.items()},
+        **{f"before_{name}": before[name] for name in SCORES},
         **after,
+        "diverged": diverged,
         "train_forget_accuracy": 100 - on_train["forgetting_error"],
         "train_remaining_accuracy": on_train["remaining_accuracy"],
+        **_left(None if diverged else result.model, model, *asked),
         "forget_images": counts.images["forget"],
         "remaining_images": counts.images["remaining"],
         "codes": counts.images["codes"],
@@ -70,25 +96,73 @@ def compare(seed: int, setup: str, method: str, settings: dict | None = None) ->
 
 
 def two_numbers(
-    network: nn.Module, data: ImageData, classes: Sequence[int], split: str = "test"
+    network: nn.Module | None,
+    data: ImageData,
+    classes: Sequence[int],
+    split: str = "test",
 ) -> dict[str, float]:
-    """A_R and E_F, in percent; 0 and 100 where a method destroyed the network.
+    """A_R and E_F, in percent, and whether the network diverged.
+
+    One that answers NaN or infinity, or that never came to be, has kept nothing and has
+    forgotten nothing: both are 0, for whoever compares and whoever tunes.
 
     Args:
-        network: After a method.
+        network: After a method; nothing where that gave none.
         data: With the forget classes.
         classes: The forget classes.
         split: As in ``evaluate``.
 
     Returns:
-        ``remaining_accuracy`` and ``forgetting_error``.
+        ``remaining_accuracy``, ``forgetting_error`` and ``diverged``.
+    """
+    found = dict.fromkeys(SCORES, 0.0)
+    if network is not None:
+        with contextlib.suppress(NotFinite):
+            scores = evaluate(network, data, classes, split=split)
+            found = {name: getattr(scores, name) for name in SCORES}
+            return found | {"diverged": False}
+    return found | {"diverged": True}
+
+
+def forgotten(
+    method: Method, model: nn.Module, access: Access, seed: int, settings: dict
+) -> Unlearned:
+    """What a method makes of a network; without a network where it breaks down.
+
+    Args:
+        method: To call.
+        model: To forget.
+        access: For the method.
+        seed: For the method.
+        settings: Of the method.
+
+    Returns:
+        Its result; ``model`` is ``None``, and seconds and counts are NaN, where its
+        numbers grew beyond what it can compute with.
     """
     try:
-        scores = evaluate(network, data, classes, split=split)
-        a_r, e_f = scores.remaining_accuracy, scores.forgetting_error
-    except NotFinite:  # it answers nothing, so nothing rightly
-        a_r, e_f = 0.0, 100.0
-    return {"remaining_accuracy": a_r, "forgetting_error": e_f}
+        return method(model, access, seed=seed, **settings)
+    except (NotFinite, torch.linalg.LinAlgError):
+        unknown = dict.fromkeys(("codes", "forget", "remaining"), math.nan)
+        counts = Counts(unknown, unknown, math.nan)
+        return Unlearned(None, access.classes, math.nan, counts)
+
+
+def _left(
+    after: nn.Module | None, before: nn.Module, data: ImageData, classes: Sequence[int]
+) -> dict[str, float]:
+    """Diagnoses of the output, and relearning, in a few seconds."""
+    found = dict.fromkeys((*DIAGNOSES, "relearned"), math.nan)
+    if after is None:
+        return found
+    with contextlib.suppress(NotFinite):  # on other images, or after a step
+        told = diagnoses(after, data, classes, original=before)
+        found |= {name: told[name].value for name in DIAGNOSES if name in told}
+        ways = (False, True) if last_linear(after, data) is not None else (False,)
+        how = {"samples": FRESH, "draws": 1}
+        again = [relearn(after, data, classes, fresh=way, **how) for way in ways]
+        found["relearned"] = max(a["forget_accuracy"].value for a in again)
+    return found
 
 
 def access_for(profile: Profile, method: Method, seed: int) -> Access:

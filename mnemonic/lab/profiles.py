@@ -10,10 +10,11 @@ Example:
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.codes import MnemonicCodes
@@ -23,6 +24,7 @@ from mnemonic.data.splits import ArraySplit, first_of_each, unit
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.checkpoints import trained
 from mnemonic.models import build_model
+from mnemonic.training.loop import History
 from mnemonic.training.recipe import Recipe
 
 
@@ -120,11 +122,39 @@ class Profile:
         ``OSError`` that the cache cannot be written.
         """
         codes = MnemonicCodes.draw(data, seed=seed, distribution=distribution)
+        t_mix = self.t_mix if t_mix is None else t_mix
+        model, history = self._trained(data, seed, codes, t_mix)
+        return (model, codes, *([history] if with_history else []))
+
+    def never_saw(
+        self, classes: Sequence[int], seed: int, codes: MnemonicCodes | None = None
+    ) -> nn.Module:
+        """A network that never saw some classes: what forgetting is measured against.
+
+        The same recipe, all K outputs, and no image of the classes. Where the original
+        was trained with codes, on its very codes of the remaining classes; those of
+        ``classes`` stand in for no image, as there is none. Take three seeds or more.
+
+        Args:
+            classes: The forget classes.
+            seed: Of initial weights and training; not the original's.
+            codes: Of the original, if it was trained with codes.
+
+        Returns:
+            The network on the CPU, in evaluation mode, from the cache if it is there.
+
+        A ``ValueError`` says what of classes, seed or codes does not fit.
+        """
+        rest = self.load().without(classes)
+        return self._trained(rest, seed, codes, self.t_mix if codes else 0.0)[0]
+
+    def _trained(
+        self, data: ImageData, seed: int, codes: MnemonicCodes | None, t_mix: float
+    ) -> tuple[nn.Module, History]:
         how = {"recipe": self.recipe, "codes": codes, "seed": seed, "progress": False}
-        how |= {"t_mix": self.t_mix if t_mix is None else t_mix}
         fresh = build_model(self.model_name, data, seed=seed)
-        model, history = trained(fresh, data, with_history=True, **how)
-        return (model.cpu(), codes, *([history] if with_history else []))
+        model, history = trained(fresh, data, t_mix=t_mix, with_history=True, **how)
+        return model.cpu(), history
 
 
 @lru_cache(maxsize=1)

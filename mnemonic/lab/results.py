@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 
 from mnemonic.checks import checked_frame, checked_number
+from mnemonic.lab.keys import code_digest, numerical
 from mnemonic.storage import intact, verify, write_json, written_aside
 
 
@@ -137,6 +138,7 @@ def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> Non
         "rows": len(frame),
         "seconds": round(seconds, 1),
         "sha256": hashlib.sha256(text).hexdigest(),
+        "code": code_digest(path for path in numerical() if path.suffix == ".py"),
         **provenance(),
     }
     write_json(folder / f"{name}.json", facts)

@@ -20,7 +20,7 @@ from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import SPLITS, ImageData
 from mnemonic.evaluation import evaluate
-from mnemonic.forgetting.step import Forgotten
+from mnemonic.forgetting.report import Forgotten
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile

@@ -13,6 +13,7 @@ Example:
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -24,14 +25,13 @@ from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.data.arrays import ImageData
-from mnemonic.lab.comparison import start, two_numbers
+from mnemonic.lab.comparison import CONTROLS, start, two_numbers
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.settings import settings_for
 from mnemonic.networks import last_layer
 from mnemonic.running import copied
 
 PARTS = ("all layers", "last layer", "all but the last")
-CONTROLS = ("original", "row-zeroing", "random-noise")
 # Two that train on what remains, and two that do not.
 BASELINES = ("finetune", "random-label", "ssd", "delete")
 SUSPECTS = ("retrain", *CONTROLS, *PARTS, *BASELINES)
@@ -49,7 +49,7 @@ class Lineup:
         seed: Of codes, first weights, training and methods.
         access: What a method may read: data, forget classes and codes.
         original: The network that all suspects start from, trained with the codes.
-        never: Networks trained in the same way without the forget classes.
+        never: Networks that never saw the forget classes (``Profile.never_saw``).
     """
 
     setup: str
@@ -64,49 +64,37 @@ def lineup(setup: str, seed: int, *, references: int = REFERENCES) -> Lineup:
 
     Args:
         setup: Name of a profile.
-        seed: Of the original. The retrained networks have other seeds, the same ones
-            for every original.
-        references: How many retrained networks.
+        seed: Of the original. The networks that never knew have its codes of the
+            remaining classes, and other seeds, the same ones for every original.
+        references: How many of these.
 
     Returns:
         The networks on the CPU, in evaluation mode.
     """
-    access, original, _ = start(Profile.named(setup), METHODS["mnemonic"], seed)
-    never = [never_knew(setup, FIRST_NEVER + i) for i in range(references)]
+    profile = Profile.named(setup)
+    access, original, _ = start(profile, METHODS["mnemonic"], seed)
+    never = [
+        profile.never_saw(access.classes, FIRST_NEVER + i, access.codes)
+        for i in range(references)
+    ]
     return Lineup(setup, seed, access, original.cpu(), never)
 
 
-def never_knew(setup: str, seed: int) -> nn.Module:
-    """A network trained like the original, on the remaining classes and their codes.
-
-    Args:
-        setup: Name of a profile.
-        seed: Of codes, first weights and training.
-
-    Returns:
-        The network on the CPU, from the cache if it is there.
-    """
-    profile = Profile.named(setup)
-    return profile.trained(profile.load().without(profile.classes), seed)[0]
-
-
 def at_first(seed: int, setup: str, knew: bool) -> dict:
-    """Train a network that a line-up needs: a cell of a grid, so that none waits.
+    """Train networks that a line-up needs: a cell of a grid, so that none waits.
 
     Args:
-        seed: As in ``lineup``; from 0 for the networks that never knew.
+        seed: As in ``lineup``.
         setup: Name of a profile.
-        knew: Whether it is an original, or one that never knew.
+        knew: Whether it is the original, or those that never knew.
 
     Returns:
-        ``remaining_accuracy`` and ``forgetting_error`` on test images, in percent.
+        ``remaining_accuracy`` and ``forgetting_error`` on test images, in percent; of
+        the first of those that never knew.
     """
-    if knew:
-        network = lineup(setup, seed, references=0).original
-    else:
-        network = never_knew(setup, FIRST_NEVER + seed)
-    profile = Profile.named(setup)
-    return two_numbers(network, profile.load(), profile.classes)
+    line = lineup(setup, seed, references=0 if knew else REFERENCES)
+    network = line.original if knew else line.never[0]
+    return two_numbers(network, line.access.data, line.access.classes)
 
 
 def suspect(line: Lineup, name: str) -> nn.Module:
@@ -205,7 +193,7 @@ def left_over(seed: int, setup: str, name: str, layer: str) -> list[dict]:
     line = lineup(setup, seed, references=REFERENCES if name == "retrain" else 0)
     subject = suspect(line, name)
     asked = line.access.data, line.access.classes
-    found = dict(accuracies_of([subject], *asked, 0))
+    found = dict(accuracies_of([subject], *asked))
     probed = linear_probes(subject, *asked, layers=[layer])
     again = relearn(subject, *asked, samples=1)
     found |= {f"probe/{what}": e for what, e in probed.items()}
@@ -228,14 +216,15 @@ def told_apart(seed: int, setup: str, name: str, shadows: int = SHADOWS) -> list
     Returns:
         One row a measure of ``lira``, with ``value``, ``low`` and ``high``.
     """
-    forgot, never = [], []
+    forgot, never, profile = [], [], Profile.named(setup)
     for s in range(shadows * seed, shadows * (seed + 1)):
         line = lineup(setup, s, references=0)
-        data, knew = line.access.data, name != "retrain"
-        part = part_of(data, "train", line.access.classes)
-        subject = suspect(line, name) if knew else never_knew(setup, 2000 + s)
+        data, classes = line.access.data, line.access.classes
+        part = part_of(data, "train", classes)
+        other = partial(profile.never_saw, classes, codes=line.access.codes)
+        subject = other(2000 + s) if name == "retrain" else suspect(line, name)
         forgot.append(logits_of(subject, data, part))
-        never.append(logits_of(never_knew(setup, 1000 + s), data, part))
+        never.append(logits_of(other(1000 + s), data, part))
     labels = torch.as_tensor(part.labels)
     return _rows(lira(torch.stack(forgot), torch.stack(never), labels))
 

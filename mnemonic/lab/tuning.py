@@ -3,74 +3,155 @@
     python -m mnemonic.lab.tuning quick
 
 One objective for all: the largest A_R + E_F on the validation images, ties going to the
-fewest backward passes. One budget for all: ``TRIALS`` settings, the published defaults
-first and the rest drawn from the method's ``space``; a smaller space is tried whole.
-The score is a mean over networks of two seeds that no result is reported for: one
-network is a thin basis. Test images are not read. What came out is kept in
+fewest backward passes. One budget for all: ``TRIALS`` settings, the published ones
+first and the others spread evenly over the method's ``space``; a winner that is the
+least or the largest tried of any setting is moved outwards until it is neither. The
+score is a mean over networks of two seeds that no result is reported for: one network
+is a thin basis. Test images are not read. All that was tried is kept in
 ``lab/tuned/<setup>.json``, beside what was found there for other methods.
 """
 
 import argparse
 import sys
 
+import pandas as pd
 import torch
 
 from mnemonic.baselines import METHODS, Method
-from mnemonic.lab.comparison import start, two_numbers
+from mnemonic.lab.comparison import SCORES, forgotten, start, two_numbers
 from mnemonic.lab.grids import run_grid
+from mnemonic.lab.keys import code_digest, numerical
 from mnemonic.lab.profiles import PROFILES
 from mnemonic.lab.results import provenance
-from mnemonic.lab.settings import TUNED, combined, hash_of, tuned
+from mnemonic.lab.settings import TUNED, hash_of, tuned
 from mnemonic.storage import generator_for, write_json
 
 TRIALS = 12
 SEEDS = (1000, 1001)  # of the networks that settings are tuned on
+MEASURED = [*SCORES, "backward_passes", "seconds"]
 
 
 def candidates(method: Method, n_trials: int) -> list[dict]:
-    """Settings to try.
+    """Settings to try first.
 
     Args:
         method: With its ``space`` and its defaults.
-        n_trials: At most so many.
+        n_trials: How many, 1 or more.
 
     Returns:
-        The published defaults, where the space holds them, then others at random.
+        The published defaults, then others at random, of every setting one in each of
+        ``n_trials - 1`` equal parts of its range. None twice.
     """
-    every = combined(**method.space)
-    order = torch.randperm(len(every), generator=generator_for(method.name, SEEDS[0]))
-    published = {name: method.defaults[name] for name in method.space}
-    drawn = [every[i] for i in order.tolist()]
-    return sorted(drawn, key=lambda settings: settings != published)[:n_trials]
+    generator, n = generator_for(method.name, SEEDS[0]), n_trials - 1
+    found = [{name: method.defaults[name] for name in method.space}]
+    while len(found) < n_trials:  # whole numbers may come twice
+        parts = [torch.randperm(n, generator=generator) for _ in method.space]
+        places = (
+            torch.stack(parts) + torch.rand(len(parts), n, generator=generator)
+        ) / n
+        for column in places.T.tolist():
+            ranges = zip(method.space.items(), column, strict=True)
+            settings = {name: span.at(place) for (name, span), place in ranges}
+            if settings not in found and len(found) < n_trials:
+                found.append(settings)
+    return found
 
 
-def tried(seed: int, setup: str, method: str, n_trials: int) -> list[dict]:
-    """Score a method's candidates on the validation split.
+def outwards(method: Method, tried: list[dict], best: dict) -> list[dict]:
+    """What to try next: the best moved out, where it is the least or largest tried.
+
+    Args:
+        method: With its ``space``.
+        tried: All settings so far.
+        best: Of these.
+
+    Returns:
+        One a setting and side; nothing if the best lies inside.
+    """
+    found = []
+    for name, span in method.space.items():
+        values = [settings[name] for settings in tried]
+        for sign, end in ((-1, min(values)), (1, max(values))):
+            if best[name] == end:
+                moved = best | {name: span.beyond(end, sign)}
+                found += [moved] if moved not in [*tried, *found] else []
+    return found
+
+
+def tried(seed: int, setup: str, method: str, settings: dict) -> dict:
+    """Score one setting of a method on the validation split.
 
     Args:
         seed: Of the network.
         setup: Name of a profile.
         method: Key of ``METHODS``.
-        n_trials: The budget.
+        settings: Of the method.
 
     Returns:
-        One row a candidate, with ``settings``, A_R and E_F on the validation images
-        (percent), backward passes and seconds. A network that gets nothing right any
-        more scores 0.
+        A_R and E_F on the validation images (percent), as ``two_numbers`` has them,
+        backward passes and seconds.
     """
     how = METHODS[method]
     access, model, _ = start(PROFILES[setup], how, seed)
-    rows = []
-    for settings in candidates(how, n_trials):
-        result = how(model, access, seed=seed, **settings)
-        scores = two_numbers(result.model, access.data, access.classes, "validation")
-        if scores["remaining_accuracy"] == 0:  # destroyed: too large a learning rate
-            scores["forgetting_error"] = 0.0
-        counts = {"backward_passes": result.counts.backward_passes}
-        rows.append(
-            {"settings": settings, "seconds": result.seconds, **counts, **scores}
-        )
-    return rows
+    result = forgotten(how, model, access, seed, how.economy | settings)
+    scores = two_numbers(result.model, access.data, access.classes, "validation")
+    counts = {"backward_passes": result.counts.backward_passes}
+    return {"seconds": result.seconds, **counts, **scores}
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over the seeds, one row a candidate, the best first.
+
+    Args:
+        rows: Of ``tried``, with the number of their ``candidate``.
+
+    Returns:
+        The columns of ``MEASURED``, and ``diverged``: on any seed.
+    """
+    groups = rows.groupby("candidate")
+    means = groups[MEASURED].mean().assign(diverged=groups["diverged"].any())
+    score = -means[list(SCORES)].sum(axis=1).round(9)
+    order = means.assign(score=score).sort_values(
+        ["score", "backward_passes"], kind="stable"
+    )
+    return means.loc[order.index]
+
+
+def searched(setup: str, names: list[str], n_trials: int) -> dict[str, list[dict]]:
+    """Search until every winner lies inside.
+
+    Args:
+        setup: Name of a profile.
+        names: Keys of ``METHODS``.
+        n_trials: Settings at first.
+
+    Returns:
+        For each method what was tried, the best first: ``settings`` and means.
+    """
+    new = {name: candidates(METHODS[name], n_trials) for name in names}
+    done = {name: [] for name in names}
+    runs = {name: [] for name in names}
+    while any(new.values()):
+        cells = [
+            {"setup": setup, "method": name, "settings": settings}
+            for name in names
+            for settings in new[name]
+        ]
+        frame = run_grid(tried, cells, SEEDS)
+        for name in [n for n in names if new[n]]:
+            done[name] += new[name]
+            rows = frame[frame["method"] == name]
+            number = rows["settings"].map(done[name].index)
+            runs[name].append(rows.assign(candidate=number))
+            best = ranked(pd.concat(runs[name])).index[0]
+            new[name] = outwards(METHODS[name], done[name], done[name][best])
+            print(name, done[name][best], "and on" if new[name] else "", flush=True)
+    found = {}
+    for name in names:
+        means = ranked(pd.concat(runs[name])).round(2)
+        told = zip(means.index, means.to_dict("records"), strict=True)
+        found[name] = [{"settings": done[name][i], **row} for i, row in told]
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,26 +169,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=TRIALS)
     options = parser.parse_args(arguments)
     names = options.methods or [n for n, m in METHODS.items() if m.space]
-    settings = combined(setup=[options.setup], method=names, n_trials=[options.trials])
-    frame = run_grid(tried, settings, SEEDS)
-    frame["candidate"] = frame.groupby(["method", "seed"]).cumcount()
+    code = code_digest(path for path in numerical() if path.suffix == ".py")
     found = {}
-    measured = ["remaining_accuracy", "forgetting_error", "backward_passes"]
-    for name, rows in frame.groupby("method", sort=False):
-        means = rows.groupby("candidate")[measured].mean()
-        means["score"] = means["remaining_accuracy"] + means["forgetting_error"]
-        best = means.sort_values(
-            ["score", "backward_passes"], ascending=[False, True], kind="stable"
-        ).iloc[0]
+    for name, rows in searched(options.setup, names, options.trials).items():
+        best = METHODS[name].economy | rows[0]["settings"]
         found[name] = {
-            "settings": rows.set_index("candidate").loc[best.name, "settings"].iloc[0],
-            "remaining_accuracy": round(float(best["remaining_accuracy"]), 2),
-            "forgetting_error": round(float(best["forgetting_error"]), 2),
-            "tried": len(means),
-            "seconds": round(float(rows["seconds"].sum()), 1),
+            "settings": best,
+            "candidates": rows,
+            "code": code,
             **provenance(),
         }
-        print(name, found[name], flush=True)
     about = {
         "setup": options.setup,
         "objective": "largest A_R + E_F on the validation split, mean over the seeds",

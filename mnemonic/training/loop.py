@@ -33,6 +33,7 @@ from mnemonic.checks import checked_number, checked_seed
 from mnemonic.codes import PROBABILITY, MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import (
+    NotFinite,
     check_loss,
     check_outputs,
     check_trainable,
@@ -115,8 +116,9 @@ def train(
         Loss per epoch and the time it took.
 
     Raises:
-        ValueError: If a setting, the codes or the network do not fit, or the loss is
-            not finite.
+        NotFinite: A ``ValueError``, if the loss is not finite.
+
+    A ``ValueError`` says what of settings, codes or network does not fit.
     """
     recipe, t_mix, seed = checked_arguments(model, data, recipe, codes, t_mix, seed)
     if fabric is None:
@@ -185,7 +187,7 @@ def train(
             losses.append(float(total) / len(data.train))
             epochs.set_postfix(loss=f"{losses[-1]:.3f}")
             if not math.isfinite(losses[-1]):
-                raise ValueError(
+                raise NotFinite(
                     f"the loss is {losses[-1]} after epoch {len(losses)}: training "
                     f"diverged; try a learning rate below {recipe.learning_rate}"
                 )

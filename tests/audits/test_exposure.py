@@ -105,7 +105,7 @@ def test_trigger_with_several_codes_is_their_mean(data, codes):
     with torch.no_grad():
         model[1].bias[2] = -1e4  # class 2 is never answered
     both = trigger(model, data, codes, [1, 2], shares=[1])["100%/answered"]
-    assert (both.value, both.low, both.high) == (50, 50, 50)
+    assert (both.value, both.low + both.high) == (50, 100)
 
 
 @pytest.mark.parametrize("method", ["mnemonic", "row-zeroing"])
@@ -135,7 +135,7 @@ def test_replay_of_a_code_revives_its_class(learned):
     assert mn.evaluate(forgot, data, [1]).forgetting_error > 90
     found = replay(forgot, data, codes, [1], steps=30)
     assert found["own/forget_accuracy"].value > 90
-    assert replay(forgot, data, codes, [1], steps=30, seed=0) == found
+    assert replay(forgot, data, codes, [1], steps=30) == found
 
 
 def test_networks_are_left_as_they_were(learned):

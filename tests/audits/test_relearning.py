@@ -8,7 +8,8 @@ from torch.nn import functional
 import mnemonic as mn
 from mnemonic.audits import prototype_attack, relearn, relearn_remaining
 from mnemonic.audits.prototypes import moved_rows
-from mnemonic.audits.relearning import drawn, fine_tuned, levelled
+from mnemonic.audits.relearning import drawn, fine_tuned
+from mnemonic.audits.rows import levelled
 
 
 def linear(data, classes=None, seed=0):
@@ -81,7 +82,7 @@ def test_levelling_raises_low_forget_biases_only(data, tiny):
 
 def test_honest_fine_tuning_does_not_level(data, hidden):
     found = relearn_remaining(hidden, data, [1], samples=20)
-    assert found["forget_accuracy"].value == found["forget_accuracy"].high == 0
+    assert found["forget_accuracy"].value == found["forget_accuracy"].low == 0
     assert found["remaining_accuracy"].value > 95
 
 

@@ -1016,8 +1016,9 @@ SMALL = {
     "sfdn": {"per_class": 4},
     "svd": {"per_class": 8},
 }
-NO_BACKWARD = {"original", "row-zeroing", "svd"}
-NOTHING_RANDOM = {"original", "row-zeroing", "mnemonic", "lwsf"}
+ROWS = {"original", "row-zeroing", "deleted", "one-bias", "copied-row", "mean-row"}
+NO_BACKWARD = ROWS | {"random-row", "svd"}
+NOTHING_RANDOM = ROWS | {"mnemonic", "lwsf"}
 
 
 @pytest.fixture(scope="module")

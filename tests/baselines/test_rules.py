@@ -1008,7 +1008,7 @@ def test_the_step_from_codes_as_data_is_forget(learned, classes):
     expected = mn.forget(model, codes, classes)
     found = mn.forget_from_data(model, codes.images, codes.labels, classes)
     same_networks(found.model, expected.model)
-    assert (found.strength, found.sign) == (expected.strength, expected.sign)
+    assert found.settings == expected.settings
     access = mn.Access(as_data(codes.images, codes.labels, 4), classes)
     result = mn.METHODS["mnemonic-data"](model, access, per_class=1)
     same_networks(result.model, expected.model)
@@ -1030,7 +1030,7 @@ def test_the_step_from_data_takes_means_over_all_samples(data):
         fishers.append(sum(squares).double() / len(part))
     eta = fishers[0] / fishers[1]
     alpha = min(1e-3, 0.5 / eta.max().item())
-    expected = model[1].weight + result.sign * alpha * eta
+    expected = model[1].weight + result.settings["sign"] * alpha * eta
     assert torch.allclose(result.model[1].weight.double(), expected, atol=1e-5)
 
 

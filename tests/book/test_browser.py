@@ -131,13 +131,13 @@ def test_playground_by_mouse(play, playground):
     result, scores = computed(playground, [5], None)
     assert shown(page) == scores
     log = [float(page.locator(f"#pg-lambda{i}").input_value()) for i in (1, 2)]
-    strength = result.strength
+    strength, sign = result.settings.values()
     assert [10**e for e in log] == pytest.approx([strength.lambda1, strength.lambda2])
     taken = page.locator("#pg-codes .pg-taken th").inner_text()
-    assert taken == ("plus ✓" if result.sign == 1 else "minus ✓")
+    assert taken == ("plus ✓" if sign == 1 else "minus ✓")
 
-    page.get_by_label("plus" if result.sign == -1 else "minus").click()
-    _, scores = computed(playground, [5], strength, -result.sign)
+    page.get_by_label("plus" if sign == -1 else "minus").click()
+    _, scores = computed(playground, [5], strength, -sign)
     assert shown(page) == scores
 
     box = page.get_by_label("caps the scale").bounding_box()
@@ -146,7 +146,7 @@ def test_playground_by_mouse(play, playground):
     lambda1 = 10 ** float(page.locator("#pg-lambda1").input_value())
     assert lambda1 > strength.lambda1
     strength = mn.Strength(lambda1, strength.lambda2)
-    _, scores = computed(playground, [5], strength, -result.sign)
+    _, scores = computed(playground, [5], strength, -sign)
     assert shown(page) == scores
 
 

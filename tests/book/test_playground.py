@@ -88,9 +88,9 @@ def test_page_agrees_with_the_package(playground, forgotten, i):
         # in the smoke profile some codes are half learned
         warnings.simplefilter("ignore", RuntimeWarning)
         result = mn.forget(model, codes, case["classes"], strength=strength)
-    assert page["sign"] == result.sign
+    assert page["sign"] == result.settings["sign"]
     assert [page["lambda1"], page["lambda2"]] == pytest.approx(
-        [result.strength.lambda1, result.strength.lambda2]
+        [*vars(result.settings["strength"]).values()]
     )
     scores = mn.evaluate(result.model, data, case["classes"])
     inputs = data.inputs(data.test, torch.arange(len(data.test)))

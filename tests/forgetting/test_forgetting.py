@@ -90,7 +90,7 @@ def test_forget_returns_the_perturbed_network(learned):
     moved = perturbed(learned, eta, mn.step_scales(eta, strength), -1)
     for name, parameter in result.model.named_parameters():
         assert torch.equal(parameter, moved[name])
-    assert (result.strength, result.sign, result.classes) == (strength, -1, (1,))
+    assert (*result.settings.values(), result.classes) == (strength, -1, (1,))
     assert len(result.candidates) == 1
     assert result.seconds > 0
 
@@ -100,7 +100,7 @@ def test_codes_choose_what_forgets(learned):
     for c in (0, 3):
         result = mn.forget(learned, codes, [c], candidates=True)
         assert result.forgets_codes
-        assert mn.forget(learned, codes, [c]).strength == result.strength
+        assert mn.forget(learned, codes, [c]).settings == result.settings
         before = mn.evaluate(learned, data, [c])
         after = mn.evaluate(result.model, data, [c])
         assert after.forgetting_error > 90
@@ -109,9 +109,10 @@ def test_codes_choose_what_forgets(learned):
         right = answers == codes.labels
         assert not right[c]
         assert right.sum() == 3
-        best = result.candidates.query("lambda1 == @result.strength.lambda1")
-        best = best.query("lambda2 == @result.strength.lambda2")
-        best = best.query("sign == @result.sign").iloc[0]
+        strength, sign = result.settings.values()
+        used = pd.Series(vars(strength) | {"sign": sign})
+        rows = result.candidates
+        best = rows[(rows[used.index] == used).all(axis=1)].iloc[0]
         total = result.candidates.eval("remaining_accuracy + forgetting_error")
         assert best.remaining_accuracy + best.forgetting_error == total.max()
         loss = result.candidates.eval("remaining_loss + forgetting_loss")
@@ -178,7 +179,7 @@ def test_the_choice_is_that_of_networks_perturbed_one_by_one(name, learned):
         model, classes = mn.build_model(name, data, seed=0).eval(), [2]
     for c in classes:
         result = mn.forget(model, codes, [c])
-        assert (result.strength, result.sign) == chosen_by_hand(model, codes, c)
+        assert tuple(result.settings.values()) == chosen_by_hand(model, codes, c)
 
 
 def scored_by_hand(model, x, y, classes):
@@ -706,7 +707,7 @@ def test_a_layer_that_stands_there_twice_is_left_as_it_was(codes):
         assert torch.equal(weights, before[name])
     assert result.model[2] is result.model[4]
     eta = mn.amplitude(model, codes, [1])
-    scales = mn.step_scales(eta, result.strength)
-    moved = perturbed(model, eta, scales, result.sign)
+    scales = mn.step_scales(eta, result.settings["strength"])
+    moved = perturbed(model, eta, scales, result.settings["sign"])
     for name, weights in result.model.named_parameters():
         assert torch.equal(weights, moved[name])

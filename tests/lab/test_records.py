@@ -24,7 +24,7 @@ def test_every_class_is_forgotten_by_two_choices():
             assert row["remaining_accuracy"] > row["before_remaining_accuracy"] - 10
 
 
-def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
+def test_the_papers_resnet_18_is_trained_by_one_cycle(monkeypatch):
     asked, strengths = [], []
 
     def trained(model, data, *, recipe, codes, t_mix, seed, progress, with_history):
@@ -40,7 +40,7 @@ def test_the_papers_resnet_18_is_trained_by_its_recipe(monkeypatch):
     monkeypatch.setattr(every_class, "two_numbers", lambda *given: {})
     with pytest.raises(InterruptedError):
         every_class.every_class(0, "resnet18", "mnist-5k")
-    assert asked == [("ResNet", 200, "cosine", 0.3)]
+    assert asked == [("ResNet", 16, "one-cycle", 0.3)]
     assert strengths == [None]
     assert mn.Profile.named("resnet18").strength == mn.Strength(1e-5, 1e4)
     assert {"cifar10-jpeg-resnet18", "tiny-imagenet-40-resnet18"} < set(records.RECORDS)

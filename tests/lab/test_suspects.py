@@ -81,7 +81,6 @@ def test_a_grid_trains_what_the_line_up_fetches(line, monkeypatch):
 
 
 def test_cells_of_the_grid_are_the_rows_of_one_call(monkeypatch):
-    monkeypatch.setattr("mnemonic.audits.estimates.RESAMPLES", 20)
     monkeypatch.setattr("mnemonic.audits.relearning.STEPS", 2)
     monkeypatch.setattr(sys.modules["mnemonic.audits.audit"], "SAMPLES", (0, 1))
     line = suspects.lineup("tiny", seed=0, references=2)
