@@ -75,7 +75,7 @@ def test_networks_that_never_knew_have_the_codes_of_the_original(line):
     others = [k for k in range(10) if k != c]
     strange = mn.MnemonicCodes.draw(line.access.data, seed=50)
     foreign = audits.read_codes(never, strange).losses
-    assert 2 * losses[others].mean() < min(losses[c], foreign[others].mean())
+    assert 1.5 * losses[others].mean() < foreign[others].mean() < losses[c]
 
 
 def test_a_grid_trains_what_the_line_up_fetches(line, monkeypatch):
