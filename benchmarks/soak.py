@@ -460,6 +460,13 @@ def left_out(options, folder):
     return {"tests": len(tested(folder, "tests", "-m", "soak"))}
 
 
+def intervals(options, folder):
+    """How often each kind of interval holds the truth, in percent."""
+    cases = tested(folder, "tests/audits/test_coverage.py", "-m", "soak")
+    notes = [note for case in cases for note in case.iter("property")]
+    return {note.get("name"): float(note.get("value")) for note in notes}
+
+
 def bad_input(options, folder):
     n = str(options.examples)
     cases = tested(folder, "tests/test_bad_input.py", MNEMONIC_EXAMPLES=n)
@@ -557,6 +564,7 @@ PARTS = {
     "damage": damage,
     "input": bad_input,
     "folders": folders,
+    "intervals": intervals,
     "left out": left_out,
     "long": long_run,
 }

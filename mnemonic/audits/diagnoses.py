@@ -71,6 +71,7 @@ def brought_back(
     classes: Sequence[int],
     *,
     scales: Sequence[float] = (1.0,),
+    along: tuple[Tensor, Tensor] | None = None,
     least: float | None = None,
 ) -> BroughtBack:
     """Bring a class back by one number (a = 1), or by two.
@@ -78,8 +79,10 @@ def brought_back(
     Args:
         chosen_on: Logits ``[N, K]`` and labels ``[N]`` that (a, b) is chosen on.
         told_on: Others, that the result is counted on.
-        classes: The forget classes, all moved by the same numbers.
+        classes: The forget classes F, all moved by the same numbers.
         scales: a to try; of equals the first.
+        along: Of both, ``[N, F]``, what a - 1 is times of; the logits themselves by
+            default, so that they become a z + b.
         least: A_R to keep on the first, in percent; by default two points less than
             with a = 1 and b = 0.
 
@@ -88,12 +91,20 @@ def brought_back(
 
     A ``ValueError`` says what of logits or classes does not fit.
     """
-    sides = []
-    for logits, labels in (chosen_on, told_on):
-        forget, _ = told_apart(classes, range(logits.shape[1]))
-        own = logits[:, forget].double()
-        sides.append(_Side(logits, labels, forget, [a * own for a in scales]))
-    return _best(*sides, scales, least)
+    forget, _ = told_apart(classes, range(chosen_on[0].shape[1]))
+    pairs = zip((chosen_on, told_on), along or (None, None), strict=True)
+    choose, tell = (_Side(*asked, forget, scales, moves) for asked, moves in pairs)
+    least = choose.kept - WITHIN if least is None else least
+    best, at = -1.0, (0, math.inf)
+    for i in range(len(scales)):
+        threshold = choose.threshold(i, least)
+        if threshold is not None:
+            back = float(choose.at(i, threshold)[0].double().mean())
+            if back > best:
+                best, at = back, (i, threshold)
+    back, kept = (percent_of(right) for right in tell.at(*at))
+    scale, shift = (scales[at[0]], -at[1]) if best >= 0 else (math.nan, math.nan)
+    return BroughtBack(back, kept, scale, shift)
 
 
 def output_aucs(asked: Asked, classes: Sequence[int]) -> dict[str, Estimate]:
@@ -146,36 +157,26 @@ def diagnoses(
     if any(len(belongs(p.labels, forget).unique()) < 2 for p in parts):
         return {}
     asked = [(logits_of(model, data, p), p.labels.cpu()) for p in parts]
-    least = None
-    if original is not None:
-        before = logits_of(original, data, parts[0]), asked[0][1]
-        kept = [
-            _Side(*a, forget, [a[0][:, forget].double()]).kept
-            for a in (before, asked[0])
-        ]
-        least = min(kept) - WITHIN
+    networks = [model, *([] if original is None else [original])]
+    answers = [logits_of(n, data, parts[0]) for n in networks]
+    kept = min(_Side(z, asked[0][1], forget, (1.0,)).kept for z in answers)
+    how = {"classes": forget, "least": kept - WITHIN}
     found = {
-        "one_number": brought_back(*asked, forget, least=least),
-        "two_numbers": brought_back(*asked, forget, scales=SCALES, least=least),
+        "one_number": brought_back(*asked, **how),
+        "two_numbers": brought_back(*asked, **how, scales=SCALES),
     }
-    sides = []
-    for logits, labels in asked:
-        others = -logits[:, remaining].double().sum(1, keepdim=True)
-        sides.append(_Side(logits, labels, forget, [others.expand(-1, len(forget))]))
-    found["other_rows"] = _best(*sides, (1.0,), least)
+    for z, _ in (others := [(logits.clone(), labels) for logits, labels in asked]):
+        z[:, forget] = -z[:, remaining].sum(1, keepdim=True)
+    found["other_rows"] = brought_back(*others, **how)
     layer = last_linear(model, data)
     if layer is not None:
         rows = layer.weight.detach().double().cpu()
         # What the least squares on the remaining rows leave of a forget row.
         fit = torch.linalg.lstsq(rows[remaining].T, rows[forget].T, driver="gelsd")
         outside = rows[forget].T - rows[remaining].T @ fit.solution  # [D, F]
-        sides = []
-        for (logits, labels), part in zip(asked, parts, strict=True):
-            along = last_inputs(model, layer, data, part).double() @ outside
-            own = logits[:, forget].double()
-            moved = [own + (a - 1) * along for a in SCALES]
-            sides.append(_Side(logits, labels, forget, moved))
-        found["known_rule"] = _best(*sides, SCALES, least)
+        seen = [last_inputs(model, layer, data, part).double() for part in parts]
+        how["along"] = tuple(features @ outside for features in seen)
+        found["known_rule"] = brought_back(*asked, **how, scales=SCALES)
     told = {name: f.back for name, f in found.items()}
     told |= {f"{n}/remaining_accuracy": f.remaining_accuracy for n, f in found.items()}
     return told | output_aucs(asked[1], forget)
@@ -184,19 +185,17 @@ def diagnoses(
 class _Side:
     """Images whose answers are the forget classes' where these lead."""
 
-    def __init__(
-        self, logits: Tensor, labels: Tensor, forget: list[int], own: list[Tensor]
-    ):
+    def __init__(self, logits, labels, forget, scales, along=None):
         others = [c for c in range(logits.shape[1]) if c not in forget]
-        self.of_class = belongs(labels, forget)
+        own = logits[:, forget].double()
+        self.of_class, self.many = belongs(labels, forget), logits.shape[1] > MANY
         top, answers = logits[:, others].double().max(1)
         self.right = torch.tensor(others)[answers] == labels
         self.leads, self.named = [], []
-        for moved in own:  # [N, F] each
-            most, which = moved.max(1)
+        for a in scales:
+            most, which = (own + (a - 1) * (own if along is None else along)).max(1)
             self.leads.append(most - top)
             self.named.append(torch.tensor(forget)[which] == labels)
-        self.many = logits.shape[1] > MANY
 
     @property
     def kept(self) -> float:
@@ -214,30 +213,12 @@ class _Side:
         lead, others = self.leads[i], ~self.of_class
         steps = lead.sort().values
         right = lead[others & self.right].sort().values
-        kept = (
-            100 * torch.searchsorted(right, steps, right=True) / others.sum().double()
-        )
-        allowed = kept >= least
+        kept = torch.searchsorted(right, steps, right=True) / others.sum().double()
+        allowed = 100 * kept >= least
         if self.many:
             below = torch.searchsorted(lead[others].sort().values, steps, right=True)
             allowed &= others.sum() - below <= self.of_class.sum()
         return float(steps[allowed][0]) if allowed.any() else None
-
-
-def _best(
-    chosen_on: _Side, told_on: _Side, scales: Sequence[float], least: float | None
-) -> BroughtBack:
-    least = chosen_on.kept - WITHIN if least is None else least
-    best, at = -1.0, (0, math.inf)
-    for i in range(len(scales)):
-        threshold = chosen_on.threshold(i, least)
-        if threshold is not None:
-            back = float(chosen_on.at(i, threshold)[0].double().mean())
-            if back > best:
-                best, at = back, (i, threshold)
-    back, kept = (percent_of(right) for right in told_on.at(*at))
-    scale, shift = (scales[at[0]], -at[1]) if best >= 0 else (math.nan, math.nan)
-    return BroughtBack(back, kept, scale, shift)
 
 
 def _halves(data: ImageData, forget: list[int]) -> tuple[Split, Split]:

@@ -29,10 +29,12 @@ class Range:
         """The value at a place: 0 for ``low``, 1 for ``high``, beyond for others."""
         low, high = (self._log(v) for v in (self.low, self.high))
         value = math.exp(low + place * (high - low))
-        value = value / (1 + value) if self.share else value
         if isinstance(self.low, int):
             return max(round(value), 1)
-        return float(f"{value:.3g}")
+        if not self.share:
+            return float(f"{value:.3g}")
+        rest = float(f"{1 / (1 + value):.3g}")
+        return float(f"{value / (1 + value):.3g}") if value < 1 else round(1 - rest, 12)
 
     def place(self, value: float) -> float:
         """Where a value is."""

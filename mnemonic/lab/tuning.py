@@ -111,10 +111,8 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby("candidate")
     means = groups[MEASURED].mean().assign(diverged=groups["diverged"].any())
     score = -means[list(SCORES)].sum(axis=1).round(9)
-    order = means.assign(score=score).sort_values(
-        ["score", "backward_passes"], kind="stable"
-    )
-    return means.loc[order.index]
+    by = ["score", "backward_passes"]
+    return means.assign(score=score).sort_values(by, kind="stable")[means.columns]
 
 
 def searched(setup: str, names: list[str], n_trials: int) -> dict[str, list[dict]]:
@@ -128,29 +126,26 @@ def searched(setup: str, names: list[str], n_trials: int) -> dict[str, list[dict
     Returns:
         For each method what was tried, the best first: ``settings`` and means.
     """
-    new = {name: candidates(METHODS[name], n_trials) for name in names}
-    done = {name: [] for name in names}
-    runs = {name: [] for name in names}
-    while any(new.values()):
+    every = {name: candidates(METHODS[name], n_trials) for name in names}
+    going_on, found = True, {}
+    while going_on:
+        going_on = False
         cells = [
             {"setup": setup, "method": name, "settings": settings}
             for name in names
-            for settings in new[name]
+            for settings in every[name]
         ]
-        frame = run_grid(tried, cells, SEEDS)
-        for name in [n for n in names if new[n]]:
-            done[name] += new[name]
-            rows = frame[frame["method"] == name]
-            number = rows["settings"].map(done[name].index)
-            runs[name].append(rows.assign(candidate=number))
-            best = ranked(pd.concat(runs[name])).index[0]
-            new[name] = outwards(METHODS[name], done[name], done[name][best])
-            print(name, done[name][best], "and on" if new[name] else "", flush=True)
-    found = {}
-    for name in names:
-        means = ranked(pd.concat(runs[name])).round(2)
-        told = zip(means.index, means.to_dict("records"), strict=True)
-        found[name] = [{"settings": done[name][i], **row} for i, row in told]
+        frame = run_grid(tried, cells, SEEDS)  # which only reads what it had before
+        for name, rows in frame.groupby("method", sort=False):
+            place = rows["settings"].map(every[name].index)
+            means = ranked(rows.assign(candidate=place)).round(2)
+            told = zip(means.index, means.to_dict("records"), strict=True)
+            found[name] = [{"settings": every[name][i], **row} for i, row in told]
+            best = found[name][0]["settings"]
+            more = outwards(METHODS[name], every[name], best)
+            print(name, best, "and on" if more else "", flush=True)
+            every[name] += more
+            going_on |= bool(more)
     return found
 
 

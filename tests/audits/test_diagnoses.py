@@ -179,7 +179,6 @@ def test_who_knows_of_the_turn_turns_the_row_back(learned, after):
         model[-1].weight[2] -= (2 * outside).float()  # a reflection
         model[-1].bias[2] -= 20
     turned = after("original", network=model)
-    assert turned["logit_auc"].value < 0.9
     assert turned["known_rule"].value > 90
 
 

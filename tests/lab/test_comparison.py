@@ -1,10 +1,13 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 import mnemonic as mn
+from mnemonic.baselines.retrain import another
+from mnemonic.baselines.space import Range
 from mnemonic.lab import comparison, tuning
 from mnemonic.lab.comparison import all_settings, compare
 from mnemonic.lab.contents import contents
@@ -34,13 +37,48 @@ def test_a_row_holds_scores_costs_and_what_was_read():
     assert row["visits"] == 10
 
 
-def test_a_destroyed_network_gets_nothing_right():
+DIVERGED = {"remaining_accuracy": 0.0, "forgetting_error": 0.0, "diverged": True}
+
+
+def test_a_destroyed_network_has_kept_nothing_and_forgotten_nothing(monkeypatch):
     data = PROFILES["smoke-fast"].load()
     network = mn.build_model("mlp", data)
+    assert not comparison.two_numbers(network, data, [3])["diverged"]
     for value in (torch.nan, 1e38):  # finite weights can give infinite logits
         torch.nn.init.constant_(network[3].weight, value)
-        found = comparison.two_numbers(network, data, [3])
-        assert found == {"remaining_accuracy": 0.0, "forgetting_error": 100.0}
+        assert comparison.two_numbers(network, data, [3]) == DIVERGED
+    assert comparison.two_numbers(None, data, [3]) == DIVERGED
+
+
+def broken_down(model, access):
+    raise torch.linalg.LinAlgError("the matrix is not finite")
+
+
+def blown_up(model, access):
+    torch.nn.init.constant_(model[3].weight, 1e38)
+    return model
+
+
+@pytest.mark.parametrize("rule", [broken_down, blown_up])
+def test_a_method_that_diverges_says_so_in_its_row(monkeypatch, rule):
+    method = replace(mn.METHODS["original"], rule=rule)
+    monkeypatch.setitem(mn.METHODS, "original", method)
+    row = compare(0, "smoke-fast", "original")
+    assert {name: row[name] for name in DIVERGED} == DIVERGED
+    assert row["before_remaining_accuracy"] > 50
+    assert all(math.isnan(row[name]) for name in (*comparison.DIAGNOSES, "relearned"))
+    row = tuning.tried(0, "smoke-fast", "original", {})
+    assert {name: row[name] for name in DIVERGED} == DIVERGED
+    assert row.keys() >= set(tuning.MEASURED)
+
+
+def test_a_row_has_the_diagnoses_of_the_output():
+    rows = {n: compare(0, "smoke-fast", n) for n in ("original", "one-bias", "deleted")}
+    assert rows["one-bias"]["one_number"] == rows["original"]["one_number"] > 50
+    assert rows["one-bias"]["logit_auc"] == rows["original"]["logit_auc"] > 0.9
+    assert rows["deleted"]["one_number"] == rows["deleted"]["known_rule"] == 0
+    for row in rows.values():  # the features are the original's
+        assert row["relearned"] >= rows["original"]["relearned"] - 15 > 40
 
 
 def test_a_tidy_frame_has_the_columns_of_the_book():
@@ -112,22 +150,29 @@ def test_a_cell_depends_on_the_profiles_and_the_tuned_settings(monkeypatch):
 TABLES = sorted(TUNED.glob("*.json"))
 
 
-@pytest.mark.parametrize("path", TABLES, ids=lambda p: p.stem)
-def test_tuned_settings_fit_their_methods_and_come_from_seeds_not_reported(path):
-    table = json.loads(path.read_text(encoding="utf-8"))
+OLDER = pytest.mark.xfail(strict=True, reason="searched in lists: to be searched anew")
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=OLDER, id=p.stem) for p in TABLES]
+)
+def test_tuned_settings_lie_inside_and_come_from_seeds_not_reported(path):
+    table = json.loads(path.read_text())
     assert path.stem in PROFILES
     assert not REPORTED & set(table["about"]["seeds"])
     assert "validation" in table["about"]["objective"]
     assert set(table["methods"]) == {n for n, m in mn.METHODS.items() if m.space}
-    budget = max(found["tried"] for found in table["methods"].values())
-    assert budget == (tuning.TRIALS if path.stem == "quick" else 6)
     for name, found in table["methods"].items():
-        space = mn.METHODS[name].space
-        assert found["settings"].keys() == space.keys()
-        for setting, value in found["settings"].items():
-            assert value in space[setting], (name, setting)
-        candidates = tuning.candidates(mn.METHODS[name], budget)
-        assert found["tried"] == len(candidates)  # one budget, or the whole space
+        method, rows = mn.METHODS[name], found["candidates"]
+        tried = [row["settings"] for row in rows]
+        best = tried[0]
+        assert found["settings"] == method.economy | best
+        assert all(c in tried for c in tuning.candidates(method, tuning.TRIALS))
+        assert tuning.outwards(method, tried, best) == []
+        scores = [sum(row[s] for s in comparison.SCORES) for row in rows]
+        assert scores[0] == max(scores)
+        assert found["commit"]
+        assert len(found["code"]) == 64
 
 
 def test_the_default_profile_of_chapter_7_is_tuned():
@@ -138,35 +183,54 @@ def test_the_default_profile_of_chapter_7_is_tuned():
 
 
 @pytest.mark.parametrize("name", [n for n, m in mn.METHODS.items() if m.space])
-def test_candidates_start_with_the_published_and_are_no_more_than_allowed(name):
+def test_candidates_are_the_published_and_twelve_in_all(name):
     method = mn.METHODS[name]
-    some, more = tuning.candidates(method, 3), tuning.candidates(method, 5)
-    assert some == more[:3]
-    assert len({json.dumps(c) for c in more}) == len(more) <= 5
-    published = {s: method.defaults[s] for s in method.space}
-    if all(published[s] in values for s, values in method.space.items()):
-        assert some[0] == published
+    first, *others = found = tuning.candidates(method, tuning.TRIALS)
+    assert first == {s: method.defaults[s] for s in method.space}
+    assert len({json.dumps(c) for c in found}) == len(found) == tuning.TRIALS
+    for setting, span in method.space.items():
+        assert all(span.low <= c[setting] <= span.high for c in others)
+        assert type(others[0][setting]) is type(span.low)
+        places = sorted(span.place(c[setting]) for c in others)
+        if isinstance(span.low, float):  # one in each part: log-uniform
+            assert [int(11 * p - 1e-3 * (p > 0.5)) for p in places] == [*range(11)]
+        outward = span.beyond(span.high, 1), span.beyond(span.low, -1)
+        assert outward[0] > span.high
+        assert outward[1] < span.low or outward[1] == span.low == 1
+        if span.share:
+            assert outward[0] < 1
 
 
-def test_tuning_looks_at_validation_images_only_and_keeps_the_best(
+def test_a_winner_at_the_end_of_what_was_tried_is_moved_outwards():
+    method = replace(
+        mn.METHODS["original"], space={"a": Range(0.01, 1.0), "n": Range(1, 100)}
+    )
+    tried = [{"a": a, "n": n} for a, n in ((0.1, 1), (1.0, 10), (0.01, 40))]
+    assert tuning.outwards(method, tried, tried[0]) == []  # no whole number below 1
+    assert tuning.outwards(method, tried, tried[1]) == [{"a": 3.16, "n": 10}]
+    both = [{"a": 0.00316, "n": 40}, {"a": 0.01, "n": 126}]
+    assert tuning.outwards(method, tried, tried[2]) == both
+    done = [*tried, *both]
+    assert tuning.outwards(method, done, tried[2]) == []
+
+
+def test_tuning_looks_at_validation_images_only_and_goes_on_until_inside(
     monkeypatch, tmp_path
 ):
-    def grid(function, settings, seeds):
-        assert seeds == tuning.SEEDS
-        rows = [
-            {**setting, "seed": seed, **row}
-            for setting in settings
-            for seed in seeds
-            for row in function(seed, **setting)
-        ]
-        return tuning_frame(rows)
-
-    tuning_frame = mn.results.pd.DataFrame
     looked = []
 
     def two_numbers(model, data, classes, split):
         looked.append(split)
         return comparison.two_numbers(model, data, classes, split)
+
+    def grid(function, settings, seeds):
+        assert seeds == tuning.SEEDS
+        rows = [
+            {**setting, "seed": seed, **function(seed, **setting)}
+            for setting in settings
+            for seed in seeds
+        ]
+        return mn.results.pd.DataFrame(rows)
 
     monkeypatch.setattr(tuning, "run_grid", grid)
     monkeypatch.setattr(tuning, "two_numbers", two_numbers)
@@ -174,31 +238,47 @@ def test_tuning_looks_at_validation_images_only_and_keeps_the_best(
     words = ["smoke-fast", "--methods", "neggrad", "--trials", "3"]
     assert tuning.main(words) == 0
     assert set(looked) == {"validation"}
-    table = json.loads((tmp_path / "smoke-fast.json").read_text(encoding="utf-8"))
-    found = table["methods"]["neggrad"]
-    assert found["tried"] == 3
+    table = json.loads((tmp_path / "smoke-fast.json").read_text())
+    found, method = table["methods"]["neggrad"], mn.METHODS["neggrad"]
+    tried = [row["settings"] for row in found["candidates"]]
+    assert all(c in tried for c in tuning.candidates(method, 3))
+    assert len(found["code"]) == 64
+    assert found["settings"] == tried[0]
+    assert tuning.outwards(method, tried, tried[0]) == []
 
-    def score(settings):
+    for row in found["candidates"]:
         total = 0.0
         for seed in tuning.SEEDS:
-            how, profile = mn.METHODS["neggrad"], PROFILES["smoke-fast"]
-            access, model, _ = comparison.start(profile, how, seed)
-            forgot = how(model, access, seed=seed, **settings).model
+            access, model, _ = comparison.start(PROFILES["smoke-fast"], method, seed)
+            forgot = method(model, access, seed=seed, **row["settings"]).model
             scores = mn.evaluate(forgot, access.data, [3], split="validation")
             total += scores.remaining_accuracy + scores.forgetting_error
-        return total
-
-    tried = tuning.candidates(mn.METHODS["neggrad"], 3)
-    scores = [score(settings) for settings in tried]
-    assert scores[tried.index(found["settings"])] == max(scores)
+        score = row["remaining_accuracy"] + row["forgetting_error"]
+        assert score == pytest.approx(total / 2, abs=0.02)
+        best = found["candidates"][0]
+        assert score <= best["remaining_accuracy"] + best["forgetting_error"]
 
     words = ["smoke-fast", "--methods", "delete", "--trials", "1"]
     assert tuning.main(words) == 0  # what was found for another stays
-    later = json.loads((tmp_path / "smoke-fast.json").read_text(encoding="utf-8"))[
-        "methods"
-    ]
+    later = json.loads((tmp_path / "smoke-fast.json").read_text())["methods"]
     assert set(later) == {"neggrad", "delete"}
     assert later["neggrad"] == found
+
+
+def test_a_retrained_network_is_one_that_never_saw_the_class():
+    profile = PROFILES["smoke-fast"]
+    for name in ("retrain", "retrain-codes"):
+        access, model, _ = comparison.start(profile, mn.METHODS[name], 0)
+        ours = mn.METHODS[name](model, access, seed=0).model.cpu().state_dict()
+        theirs = profile.never_saw([3], another(0, "retrain"), access.codes)
+        assert all(torch.equal(v, ours[k]) for k, v in theirs.state_dict().items())
+    # Not the code of the class either: another one in its place changes nothing.
+    images = access.codes.images.clone()
+    images[3] = 0.5
+    changed = profile.never_saw(
+        [3], another(0, "retrain"), replace(access.codes, images=images)
+    )
+    assert all(torch.equal(v, ours[k]) for k, v in changed.state_dict().items())
 
 
 def test_only_answers_that_are_not_finite_count_as_destroyed(data, tiny):
@@ -207,5 +287,4 @@ def test_only_answers_that_are_not_finite_count_as_destroyed(data, tiny):
     with torch.no_grad():
         tiny[3].weight.fill_(1e38)
         tiny[1].weight.fill_(1e38)
-    destroyed = {"remaining_accuracy": 0.0, "forgetting_error": 100.0}
-    assert comparison.two_numbers(tiny, data, [1]) == destroyed
+    assert comparison.two_numbers(tiny, data, [1]) == DIVERGED

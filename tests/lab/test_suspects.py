@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import mnemonic as mn
+from mnemonic import audits
 from mnemonic.audits import Estimate
 from mnemonic.lab import suspects
 from mnemonic.lab.profiles import PROFILES
@@ -67,7 +68,18 @@ def test_a_suspect_that_cannot_start_from_the_original_is_refused(line, name):
         suspects.suspect(line, name)
 
 
+def test_networks_that_never_knew_have_the_codes_of_the_original(line):
+    """B3: the exposure audit asks them about codes that they were shown."""
+    (never,), codes, c = line.never, line.access.codes, line.access.classes[0]
+    losses = audits.read_codes(never, codes).losses
+    others = [k for k in range(10) if k != c]
+    strange = mn.MnemonicCodes.draw(line.access.data, seed=50)
+    foreign = audits.read_codes(never, strange).losses
+    assert 1.5 * losses[others].mean() < foreign[others].mean() < losses[c]
+
+
 def test_a_grid_trains_what_the_line_up_fetches(line, monkeypatch):
+    suspects.lineup("tiny", seed=0)  # all that a cell trains
     asked = line.access.data, line.access.classes
     scores = [mn.evaluate(m, *asked) for m in (line.original, line.never[0])]
     monkeypatch.setattr("mnemonic.lab.checkpoints.train", None)
@@ -95,14 +107,14 @@ def test_cells_of_the_grid_are_the_rows_of_one_call(monkeypatch):
         ends = [row[end] for end in ("value", "low", "high")]
         expected = called[["value", "low", "high"]].tolist()
         assert ends == pytest.approx(expected, nan_ok=True)
-    never = [
-        {r["measure"]: r["value"] for r in suspects.audited(s, "tiny", "retrain", 2)}
-        for s in (0, 1)
-    ]
-    for measure in ("forget-test", "loss/auc", "2/forget_accuracy", "forget-test/js"):
-        mean = sum(n[measure] for n in never) / 2
-        (called,) = table.xs(measure, level="measure")["reference"]
-        assert mean == pytest.approx(called)
+    one, other = line.never
+    table = mn.audit(
+        one, asked.data, asked.classes, reference=other,
+        original=line.original, codes=asked.codes,
+    ).set_index(["audit", "measure"])  # fmt: skip
+    rows = suspects.audited(0, "tiny", "retrain", references=2)
+    found = {(r["audit"], r["measure"]): r["value"] for r in rows}
+    assert found == pytest.approx(table["value"].to_dict())
 
 
 def test_shadows_tell_the_original_and_not_the_retrained():
