@@ -106,9 +106,9 @@ def test_areas_of_the_classes_own_output():
 
 
 def test_chapter_5_finds_the_same_number(learned):
-    cells = json.loads((ROOT / "notebooks" / "05_evaluation.ipynb").read_text())[
-        "cells"
-    ]
+    cells = json.loads(
+        (ROOT / "notebooks" / "05_evaluation.ipynb").read_text(encoding="utf-8")
+    )["cells"]
     (source,) = ("".join(c["source"]) for c in cells if c["id"] == "ch5-30")
     chapter = {"torch": torch, "mn": mn}
     exec(compile(source, "chapter 5", "exec"), chapter)

@@ -423,7 +423,7 @@ def test_a_file_in_place_of_a_folder_and_single_images_are_named(tmp_path, monke
         mn.ImageData.from_folder(root, image_size=8)
     for part in ("val", "test", "train"):
         shutil.rmtree(root / part)
-        (root / part).write_text("0.png x")
+        (root / part).write_text("0.png x", encoding="utf-8")
         with pytest.raises(ValueError, match=rf"{part} is a file; give a folder"):
             mn.ImageData.from_folder(root, image_size=8)
     with pytest.raises(ValueError, match=r"val needs train/.* found a file there"):

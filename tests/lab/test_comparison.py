@@ -157,7 +157,7 @@ OLDER = pytest.mark.xfail(strict=True, reason="searched in lists: to be searched
     "path", [pytest.param(p, marks=OLDER, id=p.stem) for p in TABLES]
 )
 def test_tuned_settings_lie_inside_and_come_from_seeds_not_reported(path):
-    table = json.loads(path.read_text())
+    table = json.loads(path.read_text(encoding="utf-8"))
     assert path.stem in PROFILES
     assert not REPORTED & set(table["about"]["seeds"])
     assert "validation" in table["about"]["objective"]
@@ -238,7 +238,7 @@ def test_tuning_looks_at_validation_images_only_and_goes_on_until_inside(
     words = ["smoke-fast", "--methods", "neggrad", "--trials", "3"]
     assert tuning.main(words) == 0
     assert set(looked) == {"validation"}
-    table = json.loads((tmp_path / "smoke-fast.json").read_text())
+    table = json.loads((tmp_path / "smoke-fast.json").read_text(encoding="utf-8"))
     found, method = table["methods"]["neggrad"], mn.METHODS["neggrad"]
     tried = [row["settings"] for row in found["candidates"]]
     assert all(c in tried for c in tuning.candidates(method, 3))
@@ -260,7 +260,9 @@ def test_tuning_looks_at_validation_images_only_and_goes_on_until_inside(
 
     words = ["smoke-fast", "--methods", "delete", "--trials", "1"]
     assert tuning.main(words) == 0  # what was found for another stays
-    later = json.loads((tmp_path / "smoke-fast.json").read_text())["methods"]
+    later = json.loads((tmp_path / "smoke-fast.json").read_text(encoding="utf-8"))[
+        "methods"
+    ]
     assert set(later) == {"neggrad", "delete"}
     assert later["neggrad"] == found
 

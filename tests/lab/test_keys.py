@@ -261,7 +261,7 @@ def of_folder(tmp_path, monkeypatch):
             sys.modules.pop(name, None)
         for name, text in {**HELPERS, "cells.py": cell}.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text(edit(name, text))
+            (tmp_path / name).write_text(edit(name, text), encoding="utf-8")
         importlib.invalidate_caches()
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         shutil.rmtree(tmp_path / "near" / "__pycache__", ignore_errors=True)
