@@ -242,7 +242,8 @@ FUNCTIONS = {
     "results.recorded": (mn.results.recorded, {"name": "costs-networks"}),
     "ImageData.from_folder": (
         mn.ImageData.from_folder,
-        {"folder": "pictures", "image_size": 8, "augmentation": "none"},
+        {"folder": "pictures", "image_size": 8, "augmentation": "none", "mean": 0.5,
+         "std": 0.5},
     ),
     "ImageData.without": (GOOD.without, {"classes": [1]}),
     "ImageData.inputs": (GOOD.inputs, {"split": GOOD.train, "indices": [0, 1]}),
@@ -255,7 +256,7 @@ FUNCTIONS = {
     "ImageData.from_arrays": (
         mn.ImageData.from_arrays,
         {"train": pair(45, 0), "test": pair(15, 1), "class_names": ["a", "b", "c"],
-         "augmentation": "none"},
+         "augmentation": "none", "mean": 0.5, "std": 0.5},
     ),
     "MnemonicCodes": (
         mn.MnemonicCodes,
