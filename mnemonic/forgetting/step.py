@@ -116,10 +116,8 @@ def forget_from_data(
         strength: As in ``forget``.
 
     Returns:
-        As ``forget`` does; ``forgets_codes`` speaks of these samples.
-
-    Raises:
-        ValueError: If the classes, the samples or the network do not fit.
+        As ``forget`` does; ``forgets_codes`` speaks of these samples. A ``ValueError``
+        says what of classes, samples or network does not fit.
     """
     check_samples(inputs, labels)
     inputs, labels = (t.to(device_of(model)) for t in (inputs, labels))
