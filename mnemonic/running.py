@@ -74,8 +74,10 @@ def copied(model: nn.Module) -> nn.Module:
         The copy, in the same mode.
 
     Raises:
-        ValueError: If something on it can neither be copied nor shared.
+        ValueError: If it is none, or has what can neither be copied nor shared.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the network is {model!r}; give a torch.nn.Module")
     memo, closures = {}, []
     for layer in model.modules():
         hooks = layer._forward_pre_hooks | layer._forward_hooks

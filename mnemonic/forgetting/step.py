@@ -116,8 +116,10 @@ def forget_from_data(
         strength: As in ``forget``.
 
     Returns:
-        As ``forget`` does; ``forgets_codes`` speaks of these samples. A ``ValueError``
-        says what of classes, samples or network does not fit.
+        As ``forget`` does; ``forgets_codes`` speaks of these samples.
+
+    Raises:
+        ValueError: If the classes, the samples or the network do not fit.
     """
     check_samples(inputs, labels)
     inputs, labels = (t.to(device_of(model)) for t in (inputs, labels))
@@ -229,8 +231,7 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
         diagonal_fisher(model, inputs[part], labels[part])
         for part in (forgets, ~forgets)
     )
-    squares = *f_forget.values(), *f_remain.values()
-    if max(float(f.amax()) for f in squares) < FLOOR:
+    if max(float(f.amax()) for f in (*f_forget.values(), *f_remain.values())) < FLOOR:
         warnings.warn(
             "the loss of all codes is 0, without a gradient, so all amplitudes are 1 "
             "and say nothing: train for fewer epochs or with more weight decay",
