@@ -74,8 +74,10 @@ def copied(model: nn.Module) -> nn.Module:
         The copy, in the same mode.
 
     Raises:
-        ValueError: If something on it can neither be copied nor shared.
+        ValueError: If it is none, or has what can neither be copied nor shared.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the network is {model!r}; give a torch.nn.Module")
     memo, closures = {}, []
     for layer in model.modules():
         hooks = layer._forward_pre_hooks | layer._forward_hooks
@@ -96,7 +98,7 @@ def copied(model: nn.Module) -> nn.Module:
                 "on it, or define __deepcopy__"
             ) from error
     for old, new in closures:
-        held = old.cell_contents
+        held = _held(old)
         new.cell_contents = copy.deepcopy(held, known) if _is_of(held) else held
     for weight in made.parameters():
         if not weight.is_leaf:  # torch.jit copies within the graph
@@ -129,8 +131,14 @@ def _is_of(content: object) -> bool:
 
 def _holds_network(function: FunctionType) -> bool:
     """Whether a function would call layers of the old network from the copy."""
-    cells = function.__closure__ or ()
-    return any(_is_of(getattr(cell, "cell_contents", None)) for cell in cells)
+    return any(_is_of(_held(cell)) for cell in function.__closure__ or ())
+
+
+def _held(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
 
 
 def _with_cells(function: FunctionType, cells: tuple[CellType, ...]) -> FunctionType:
@@ -158,5 +166,5 @@ def _prepare(thing: object, memo: dict[int, object], seen: set[int]) -> None:
     if not inside:
         try:
             copy.deepcopy(thing)
-        except Exception:
+        except Exception:  # a lock
             memo[id(thing)] = thing

@@ -89,7 +89,7 @@ def _batch_norm(
         raise Untapped("normalisation by the statistics of the batch")
     taps.once(x)  # N samples of C channels are one sample of N · C channels
     y = functional.batch_norm(
-        x.reshape(1, -1, *x.shape[2:]), running_mean.repeat(taps.n),
+        _in_one(x), running_mean.repeat(taps.n),
         running_var.repeat(taps.n), taps.copy(weight), taps.copy(bias), eps=eps,
     )  # fmt: skip
     return _reshaped(y, x.shape)
@@ -98,8 +98,7 @@ def _batch_norm(
 def _group_norm(taps, x, num_groups, weight=None, bias=None, eps=1e-5):
     taps.once(x)
     weight, bias = taps.copy(weight), taps.copy(bias)
-    one = x.reshape(1, -1, *x.shape[2:])
-    y = functional.group_norm(one, taps.n * num_groups, weight, bias, eps)
+    y = functional.group_norm(_in_one(x), taps.n * num_groups, weight, bias, eps)
     return _reshaped(y, x.shape)
 
 
@@ -112,6 +111,12 @@ def _layer_norm(taps, x, normalized_shape, weight=None, bias=None, eps=1e-5):
             copies = taps.copy(copies).view(taps.n, 1, *normalized_shape)
             y = combine(y, copies)
     return y.reshape(x.shape)
+
+
+def _in_one(x: Tensor) -> Tensor:
+    """All samples as channels of one."""
+    # One already: a view of it with other strides makes torch's backward wrong.
+    return x if len(x) == 1 else x.reshape(1, -1, *x.shape[2:])
 
 
 def _tapped(taps, y: Tensor, x: Tensor, see: Callable) -> Tensor:

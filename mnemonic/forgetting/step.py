@@ -158,8 +158,7 @@ def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:
         diagonal_fisher(model, inputs[part], labels[part])
         for part in (forgets, ~forgets)
     )
-    squares = *f_forget.values(), *f_remain.values()
-    if max(float(f.amax()) for f in squares) < FLOOR:
+    if max(float(f.amax()) for f in (*f_forget.values(), *f_remain.values())) < FLOOR:
         warnings.warn(
             "the loss of all codes is 0, without a gradient, so all amplitudes are 1 "
             "and say nothing: train for fewer epochs or with more weight decay",

@@ -174,11 +174,12 @@ def _made(function: Callable, setting: dict, seed: int) -> dict:
     what = f"the result of {function.__name__}"
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{what} is {result!r}; give a dict, or a list of dicts")
-    return cell | {"rows": [_kept(what, row) for row in rows]}
+    cell["rows"] = [_kept(what, row) for row in rows]
+    return json.loads(json.dumps(cell))  # a fresh result equals one read back
 
 
 def _kept(where: str, given: object, taken: Container[str] = ()) -> object:
-    """A value as JSON gives it back, numbers of numpy and torch as Python's."""
+    """A value that JSON can keep, numbers of numpy and torch as Python's."""
     if isinstance(given, (np.generic, np.ndarray, Tensor)):
         given = given.tolist()
     if isinstance(given, dict):
@@ -187,7 +188,7 @@ def _kept(where: str, given: object, taken: Container[str] = ()) -> object:
                 raise ValueError(f"{where} has the key {key!r}; give other names")
         return {key: _kept(f"{where}[{key!r}]", v) for key, v in given.items()}
     if isinstance(given, (list, tuple)):
-        return [_kept(f"{where}[{i}]", value) for i, value in enumerate(given)]
+        return type(given)(_kept(f"{where}[{i}]", v) for i, v in enumerate(given))
     if given is None or isinstance(given, (bool, int, float, str)):
         return given
     raise ValueError(

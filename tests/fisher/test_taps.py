@@ -485,3 +485,18 @@ def test_networks_are_let_go_of(n):
     del model
     gc.collect()
     assert held() is None
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.GroupNorm(2, 4)])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_channels_last_gives_the_same_fisher_of_one_sample_and_of_more(norm, n):
+    """A smooth activation behind BatchNorm: torch's backward minds the strides."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), norm, nn.GELU(), nn.Flatten(), nn.Linear(64, 3)
+    ).eval()
+    x, y = torch.rand(n, 1, 6, 6), torch.arange(n)
+    expected = looped(model, x, y)
+    found = mn.diagonal_fisher(model.to(memory_format=torch.channels_last), x, y)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name])

@@ -165,6 +165,15 @@ def test_a_cell_gives_dicts(result):
         mn.run_grid(cell, [{}], seeds=[0], jobs=1)
 
 
+def test_tuples_stay_tuples_in_settings_alone():
+    def cell(seed, of):
+        return {"kind": type(of).__name__, "of it": of}
+
+    for _ in range(2):  # made, and read
+        frame = mn.run_grid(cell, [{"of": (1, 2)}], seeds=[0], jobs=1)
+        assert frame.iloc[0].tolist() == [(1, 2), 0, "tuple", [1, 2]]
+
+
 def test_a_setting_is_not_called_seed():
     with pytest.raises(ValueError, match=r"settings\[0\] has the key 'seed'"):
         mn.run_grid(square, [{"x": 1, "seed": 2}], seeds=[0], jobs=1)
