@@ -189,7 +189,9 @@ def head_of(
     """
     _check_network(model)
     found: list[tuple[str, Tensor, Tensor]] = []
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
+    # Of subclasses too, but for a cosine in the product's place.
+    forwards = [kind.forward for kind in kinds]
+    layers = {n: m for n, m in model.named_modules() if type(m).forward in forwards}
 
     def see(name: str, given: tuple, output: Tensor) -> None:
         found.append((name, given[0], output))

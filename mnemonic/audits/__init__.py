@@ -9,7 +9,7 @@ Example:
 """
 
 from mnemonic.audits.audit import audit
-from mnemonic.audits.diagnoses import brought_back, diagnoses, output_aucs
+from mnemonic.audits.diagnoses import diagnoses
 from mnemonic.audits.distance import (
     activation_distance,
     distances,

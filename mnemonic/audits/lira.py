@@ -91,14 +91,10 @@ def lira(
     for i in range(s if s > 3 else 0):  # of three pairs, two are too few to leave out
         others = torch.arange(s) != i
         fewer.append(_told(forgot[others], never[others], sd_floor))
-    found = {
-        name: _estimate(table, [float(f[name].mean()) for f in fewer])
-        for name, table in told.items()
-        if name != "at_few"
-    }
-    percent = found["balanced_accuracy"]
-    ends = (100 * v for v in (percent.value, percent.low, percent.high))
-    found["balanced_accuracy"] = Estimate(*ends, "%", n)
+    found = {}
+    for name, unit in (("auc", "1"), ("balanced_accuracy", "%")):
+        means = [float(f[name].mean()) for f in fewer]
+        found[name] = _estimate(told[name], means, unit)
     at_few = 100 * float(told["at_few"])
     return found | {"true_positives_at_1_percent": alone(at_few, unit="%", n=n)}
 
@@ -122,7 +118,7 @@ def _told(forgot: Tensor, never: Tensor, sd_floor: float) -> dict[str, Tensor]:
     }
 
 
-def _estimate(table: Tensor, fewer: list[float]) -> Estimate:
+def _estimate(table: Tensor, fewer: list[float], unit: str) -> Estimate:
     """The mean of a table ``[S, N]`` of shares, with its interval."""
     # The variance over pairs of networks is the jackknife's, which fits anew without
     # each pair. Where nothing can be told, at ½, that counts the networks twice, in the
@@ -142,7 +138,8 @@ def _estimate(table: Tensor, fewer: list[float]) -> Estimate:
         low = max(low, math.nextafter(0.5, 1))
     if fewer and high_if_none < 0.5:
         high = min(high, math.nextafter(0.5, 0))
-    return Estimate(value, low, high, "1", n)
+    ends = (v * (100 if unit == "%" else 1) for v in (value, low, high))
+    return Estimate(*ends, unit, n)
 
 
 def scores(logits: Tensor, labels: Tensor) -> Tensor:

@@ -38,5 +38,5 @@ def retrain(model: nn.Module, access: Access) -> nn.Module:
 def retrain_codes(model: nn.Module, access: Access) -> nn.Module:
     """Train a new network without the forget classes, on the codes of the others."""
     how = {"codes": access.the_codes(), "t_mix": access.t_mix}
-    seed = another(access.seed, "retrain")
-    return access.trained(access.images("remaining"), seed, **how)
+    how["seed"] = another(access.seed, "retrain")
+    return access.trained(access.images("remaining"), **how)

@@ -24,6 +24,7 @@ from mnemonic.audits import diagnoses, relearn
 from mnemonic.audits.outputs import last_linear
 from mnemonic.audits.relearning import FRESH
 from mnemonic.baselines import METHODS, Access, Counts, Method, Unlearned
+from mnemonic.baselines.counting import KINDS
 from mnemonic.baselines.mnemonic_code import prepared as trained_with_codes
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
@@ -143,8 +144,7 @@ def forgotten(
     try:
         return method(model, access, seed=seed, **settings)
     except (NotFinite, torch.linalg.LinAlgError):
-        unknown = dict.fromkeys(("codes", "forget", "remaining"), math.nan)
-        counts = Counts(unknown, unknown, math.nan)
+        counts = Counts(*2 * [dict.fromkeys(KINDS, math.nan)], math.nan)
         return Unlearned(None, access.classes, math.nan, counts)
 
 

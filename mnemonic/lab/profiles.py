@@ -146,7 +146,8 @@ class Profile:
         A ``ValueError`` says what of classes, seed or codes does not fit.
         """
         rest = self.load().without(classes)
-        return self._trained(rest, seed, codes, self.t_mix if codes else 0.0)[0]
+        t_mix = 0.0 if codes is None else self.t_mix
+        return self._trained(rest, seed, codes, t_mix)[0]
 
     def _trained(
         self, data: ImageData, seed: int, codes: MnemonicCodes | None, t_mix: float

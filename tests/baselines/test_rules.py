@@ -1102,6 +1102,7 @@ def never_negative_at_zero():
     [
         [nn.Conv2d(1, 3, 6), nn.Flatten()],
         [nn.Flatten(), nn.Linear(36, 3), nn.Softmax(1)],
+        [nn.Flatten(), CosineLinear(36, 3, bias=False)],
         [nn.Flatten(), nn.Linear(36, 3), nn.LayerNorm(3)],
         [nn.Flatten(), nn.Linear(36, 3), nn.LeakyReLU(0.9)],
         [nn.Flatten(), never_negative_at_zero(), nn.ReLU()],
