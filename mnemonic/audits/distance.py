@@ -37,7 +37,7 @@ from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.networks import check_loss, check_outputs, device_of, seeded
-from mnemonic.running import copied, evaluation_mode
+from mnemonic.running import copied, evaluation_mode, taken
 from mnemonic.storage import generator_for
 
 BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]
@@ -225,7 +225,7 @@ def towards_runner_up(
     with evaluation_mode(model), torch.enable_grad():
         for _ in range(STEPS):
             moved = moved.detach().requires_grad_(True)
-            logits = model((moved - mean) / std)
+            logits = model(taken(model, (moved - mean) / std))
             loss = functional.cross_entropy(logits, target, reduction="sum")
             check_loss(model, loss)
             (gradient,) = torch.autograd.grad(loss, moved)

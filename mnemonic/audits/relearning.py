@@ -33,7 +33,7 @@ from mnemonic.checks import checked_whole
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import Split
 from mnemonic.networks import check_loss, device_of
-from mnemonic.running import copied, evaluation_mode
+from mnemonic.running import copied, evaluation_mode, in_float32, taken
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve
@@ -143,14 +143,14 @@ def fine_tuned(
     Returns:
         The copy.
     """
-    tuned = copied(model)
+    tuned = in_float32(copied(model))
     weights = [p for p in tuned.parameters() if p.is_floating_point()]
     for weight in weights:
         weight.requires_grad_(True)
     optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9, fused=True)
     with evaluation_mode(tuned), torch.enable_grad():
         for inputs, labels in itertools.islice(batches, steps):
-            loss = functional.cross_entropy(tuned(inputs), labels)
+            loss = functional.cross_entropy(tuned(taken(tuned, inputs)), labels)
             check_loss(tuned, loss)
             optimizer.zero_grad()
             loss.backward()

@@ -18,7 +18,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import Counts, counted
 from mnemonic.baselines.space import Range
 from mnemonic.networks import check_loss, check_outputs, device_of, seeded, synchronise
-from mnemonic.running import copied
+from mnemonic.running import copied, taken
 from mnemonic.storage import generator_for
 
 
@@ -116,6 +116,11 @@ class Method:
             raise ValueError(f"access is a {type(access).__name__}; give an Access")
         device = device_of(model)
         probe = torch.zeros(2, *access.data.input_shape, device=device)
+        if (dtype := taken(model, probe).dtype) != probe.dtype:
+            raise ValueError(
+                f"the network is in {dtype}, and methods compute in float32; give "
+                "model.float(), and cast what comes back"
+            )
         tried = copied(model)  # whoever watches the network sees nothing
         logits = check_outputs(tried, probe, access.n_classes, gradients=True)
         check_loss(tried, logits)

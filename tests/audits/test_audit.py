@@ -131,7 +131,7 @@ def test_rows_depend_on_what_is_given(trained, codes):
 
 def test_any_network_and_several_classes(trained):
     data, _, _, hidden = trained
-    softened = nn.Sequential(hidden, nn.Softmax(1))
+    softened = nn.Sequential(hidden, nn.LogSoftmax(1))
     table = mn.audit(softened, data, classes=[0, 1])
     assert "prototype" not in set(table["audit"])
     assert indexed(table).loc[("accuracy", "forget-test"), "n"] == 80

@@ -71,7 +71,7 @@ def test_levelling_raises_low_forget_biases_only(data, tiny):
     assert levelled(tiny, data, [0])[3].bias.tolist() == tiny[3].bias.tolist()
     assert tiny[3].bias[1] == -7
     bare = nn.Sequential(nn.Flatten(), nn.Linear(36, 3, bias=False))
-    ends_otherwise = nn.Sequential(bare, nn.Softmax(1))
+    ends_otherwise = nn.Sequential(bare, nn.LogSoftmax(1))
     for model in (bare, ends_otherwise):
         copied = levelled(model, data, [1])
         assert copied is not model
@@ -238,7 +238,7 @@ def test_wrong_input_is_refused(data, tiny):
     with pytest.raises(ValueError, match="class 3 is not in"):
         prototype_attack(tiny, data, [3])
     with pytest.raises(ValueError, match="not the output of a linear layer"):
-        prototype_attack(nn.Sequential(tiny, nn.Softmax(1)), data, [1])
+        prototype_attack(nn.Sequential(tiny, nn.LogSoftmax(1)), data, [1])
     with pytest.raises(ValueError, match="cut off from its weights"):
         fine_tuned(_Cut(), [(torch.zeros(2, 4), torch.zeros(2).long())], steps=1)
 
