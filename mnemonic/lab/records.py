@@ -18,6 +18,8 @@ from mnemonic.lab import results
 from mnemonic.lab.comparison import all_settings, compare
 from mnemonic.lab.every_class import every_class
 from mnemonic.lab.grids import run_grid
+from mnemonic.lab.kinds import KINDS
+from mnemonic.lab.panel import judged, never_saw
 from mnemonic.lab.pretrained import animals
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scaling import NETWORKS, cost_of_codes, costs
@@ -106,6 +108,10 @@ _RECIPES = (
     (20, 128, 0.1, "constant"),
     (40, 128, 0.1, "constant"),
 )
+_PANEL = (
+    f"{len(KINDS)} kinds of networks, trained with codes on the digits (5,000 images) "
+    "or Fashion-MNIST; each class and thirty sets forgotten by every rule"
+)
 RECORDS = {
     "recipes": Record(
         every_class,
@@ -136,6 +142,10 @@ RECORDS = {
         combined(setup=["quick"], name=SUSPECTS),
         f"U-LiRA with {SHADOWS} shadow pairs; {_tuned('quick')}",
         seeds=(0,),
+    ),
+    "panel": Record(judged, combined(kind=KINDS), _PANEL),
+    "panel-never-saw": Record(
+        never_saw, combined(kind=KINDS), _PANEL, seeds=(50, 51, 52)
     ),
     "imagenet-lite0": Record(
         animals,

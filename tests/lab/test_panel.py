@@ -1,0 +1,52 @@
+"""The panel: kinds of networks, what is asked of them, and of whom."""
+
+import pytest
+import torch
+
+import mnemonic as mn
+from mnemonic.lab import kinds, panel
+
+
+@pytest.mark.parametrize("kind", [k for k in kinds.KINDS if "Fashion" not in k])
+def test_every_kind_is_built_from_its_seed(kind, monkeypatch):
+    asked = []
+
+    def trained(network, data, **how):
+        asked.append((len(data.train), how["seed"], how["t_mix"] > 0))
+        return network.eval()
+
+    monkeypatch.setattr(kinds, "trained", trained)
+    one, _, codes = kinds.of_kind(kind, 1)
+    two, _, same = kinds.of_kind(kind, 1, codes=codes, without=(3,))
+    assert one(codes.images).shape == (10, 10)
+    assert same is codes
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert asked == [(3500, 1, True), (3150, 1, True)]
+
+
+def test_requests_are_each_class_and_ten_sets_of_each_size():
+    found = panel.requests(10)
+    assert found[:10] == [(c,) for c in range(10)]
+    assert set(panel.ASKED) < set(found)
+    assert len(set(found)) == len(found) == 10 + 2 + 30
+    assert all(list(f) == sorted(set(f)) for f in found)
+
+
+def test_attackers_who_know_more_are_asked_in_turn(learned, monkeypatch):
+    model, data, codes = learned
+    made = panel.by_rule(model, data, codes, (1,))
+    assert made["original"] is model
+    few = {n: panel.rungs(m, data, (1,), model, few=True) for n, m in made.items()}
+    assert few["original"]["answers"] > 90
+    assert few["one bias"]["one_number"] == few["original"]["one_number"] > 90
+    assert few["output deleted"]["one_number"] == 0
+    assert few["output deleted"]["other_rows"] > 90
+    for name in ("turned row", "unseen row", "unseen row, no codes", "one bias"):
+        assert few[name]["answers"] == 0
+    whole = panel.rungs(made["unseen row"], data, (1,), model)
+    assert few["unseen row"].items() < whole.items()
+    features = mn.audits.linear_probes(model, data, [1], layers=["2"])
+    # What stands before the last layer is as it was.
+    assert whole["all_images"] == features["2/forget_accuracy"].value
+    assert whole["five_images"] > 0
