@@ -365,6 +365,7 @@ LEFT_OUT = {
     "audits.audit": "tried as audit",
     "exercises": "checks of a student's answer: they fail by AssertionError",
     "figures": "only draw",
+    "glue": "takes what Jupyter can display",
     "plots": "only draw",
     "results": "its functions are tried one by one",
     "results.device_name": "takes nothing",
