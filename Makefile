@@ -7,7 +7,7 @@ READY := .venv/.ready
 PAGES := _build/singlehtml
 PDF := _build/forgetting-in-one-shot.pdf
 ZIP := _build/forgetting-in-one-shot.zip
-PUBLISH := $(BIN)/python -m mnemonic.press.publish --profile quick
+PUBLISH := $(BIN)/python -m mnemonic.publish --profile quick
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # make LOCKED=1 sets up the versions of requirements.lock, for the published book.
 INSTALL := $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && \
@@ -41,7 +41,7 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n 2 --dist worksteal $(if $(SOAK),--soak)
 
 full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): wants a GPU, or hours
-	$(BIN)/python -m mnemonic.press.publish --profile full
+	$(BIN)/python -m mnemonic.publish --profile full
 
 bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limit, two workers
 	$(PIP) -e '.[bench,dask,ray]' # what the Fisher and the workers are compared with

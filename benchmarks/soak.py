@@ -83,7 +83,7 @@ if __name__ == "__main__":
 BUILD = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("mnemonic.press.publish", run_name="__main__")
+runpy.run_module("mnemonic.publish", run_name="__main__")
 """
 
 
@@ -538,7 +538,7 @@ def clean(options, folder):
     env |= {n: v for n, v in os.environ.items() if n.startswith("OMP_")}
     alone = subprocess.run([*ALONE, "ip", "route"], env=env, capture_output=True)
     require(alone.returncode == 0 and not alone.stdout, "the network cannot be cut")
-    publish = ".venv/bin/python -m mnemonic.press.publish --profile smoke"
+    publish = ".venv/bin/python -m mnemonic.publish --profile smoke"
     make = ["make", "-o", ".venv/.ready", "book", f"PUBLISH={publish}"]
     done = subprocess.run(
         [*ALONE, *make], cwd=clone, env=env, capture_output=True, encoding="utf-8"

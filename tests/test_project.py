@@ -199,9 +199,9 @@ def test_set_up_happens_once_and_again_when_versions_change(fresh, tmp_path):
     done, log = fresh("book")
     assert done.returncode == 0, done.stderr
     assert "-m pip install -q --disable-pip-version-check -e .[book,test]" in log
-    assert log.endswith("-m mnemonic.press.publish --profile quick\n")
+    assert log.endswith("-m mnemonic.publish --profile quick\n")
     done, log = fresh("full")
-    assert log == "-m mnemonic.press.publish --profile full\n"
+    assert log == "-m mnemonic.publish --profile full\n"
     ready = (tmp_path / ".venv" / ".ready").stat()
     os.utime(tmp_path / "pyproject.toml", (ready.st_atime, ready.st_mtime + 1))
     done, log = fresh("book")
@@ -265,10 +265,10 @@ def test_set_up_says_what_is_missing(fresh, tmp_path, fault, message):
 def test_set_up_that_failed_is_not_taken_for_done(fresh):
     done, log = fresh("book", NO_PIP="1")
     assert done.returncode
-    assert "mnemonic.press.publish" not in log
+    assert "mnemonic.publish" not in log
     done, log = fresh("book")
     assert "pip install" in log
-    assert "mnemonic.press.publish" in log
+    assert "mnemonic.publish" in log
 
 
 def test_pips_own_settings_do_not_stop_the_set_up(fresh, tmp_path):
@@ -314,7 +314,7 @@ def test_pdf_without_a_browser_says_what_to_install(fresh):
     done, log = fresh("pdf", "CHROMIUM=")
     assert done.returncode
     assert "apt-get install chromium" in done.stderr
-    assert "mnemonic.press.publish" not in log
+    assert "mnemonic.publish" not in log
 
 
 def test_examples_are_copied_without_their_prompts():

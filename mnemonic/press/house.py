@@ -24,7 +24,7 @@ WINGS = {
     ],
     "evidence": ["baselines", "audits"],
     "laboratory": ["lab"],
-    "press": ["press", "exercises"],
+    "press": ["press", "exercises", "publish"],
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Run the notebooks that need it, and render the book.
 
-    python -m mnemonic.press.publish --profile quick
+    python -m mnemonic.publish --profile quick
 
 ``mnemonic.press.executed`` runs them, and keeps what is done. The pages are rendered
 beside the old ones and take their place when they are complete.
@@ -227,10 +227,15 @@ def _check_settings(root: Path) -> None:
                 raise ValueError("it holds no settings by name")
 
 
-if __name__ == "__main__":
+def as_command() -> int:
+    """Run ``main`` on the command line's arguments, and end as a command does.
+
+    Returns:
+        What the process exits with.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is aside is removed
     try:
-        sys.exit(main())
+        return main()
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept", file=sys.stderr)
-        sys.exit(130)
+        return 130

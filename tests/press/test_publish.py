@@ -70,7 +70,7 @@ def command(root, *options):
     main = (
         "import runpy, signal; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "runpy.run_module('mnemonic.press.publish', run_name='__main__')"
+        "runpy.run_module('mnemonic.publish', run_name='__main__')"
     )
     call = [sys.executable, "-c", main, "--profile", "smoke"]
     return [*call, "--root", str(root), *options]
