@@ -28,6 +28,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 NORMAL = 1e9  # degrees of freedom of Student's t that is as good as normal
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def wilson(p: float, parts: list[tuple[float, float]], n: int) -> tuple[float, f
     Returns:
         Both ends.
     """
-    v, quantile = spread(parts)
-    if v == 0:
+    (v, quantile), p = spread(parts), min(max(p, 0.0), 1.0)
+    if v == 0 or p * (1 - p) < ROUNDING:  # what varies at 0 or 1 is rounding
         quantile = float(student.ppf(0.975, NORMAL))
     else:
         n = p * (1 - p) / v

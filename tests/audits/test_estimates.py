@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mnemonic.audits.estimates import auc_of, mean_of
+from mnemonic.audits.estimates import auc_of, mean_of, wilson
 
 few_scores = st.lists(st.integers(-3, 3), min_size=1, max_size=8)
 
@@ -46,6 +46,13 @@ def test_area_is_that_of_the_curve_and_turns_around(members, others):
     assert 0 <= found.low <= found.high <= 1
     assert auc_of(b, a).value == pytest.approx(1 - found.value)
     assert found.n == len(members) + len(others)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.0 + 2e-16, 1.0 - 1e-16, 0.0])
+def test_what_varies_at_the_ends_is_rounding(share):
+    low, high = wilson(share, [(1e-33, 7)], 350)
+    assert 0 <= low <= high <= 1
+    assert 0.01 < high - low < 0.02
 
 
 def test_repeats_on_the_same_images_are_resampled_with_them():
