@@ -8,16 +8,16 @@ the forget prototypes have outside of it,
     W ← W (I − s D Dᵀ),                                             ("turn")
 
 leaves the outputs on all remaining prototypes as they were. s = 1 projects, s = 2
-mirrors, and s = Σ_F |w_c|² / Σ_F |Dᵀw_c|², the default, puts the new rows at a right
+mirrors, and s = Σ_F ‖w_c‖² / Σ_F ‖Dᵀw_c‖², the default, puts the new rows at a right
 angle to the old ones.
 
 A class that a network never saw has a row that only ever learned to say no. Training
 moves it against the mean feature h, and it moves the sum of all rows not at all, since
 the gradients of the logits sum to 0. So
 
-    w_F ← −β |w_R| h / |h|,   w_R ← w_R − (Σ_k w_k) / |R|           ("unseen")
+    w_F ← −β ‖w_R‖ h / ‖h‖,   w_R ← w_R − (Σ_k w_k) / n              ("unseen")
 
-where |w_R| is the mean length of the remaining rows. The second step moves all
+where ‖w_R‖ is the mean length of the n remaining rows. The second step moves all
 remaining logits alike, so no image changes its class by it; without it the row that
 was replaced could be read off the others, as minus their sum.
 
