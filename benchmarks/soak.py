@@ -484,6 +484,13 @@ def folders(options, folder):
     return {name.replace(" ", "_"): int(value) for name, value in notes}
 
 
+def networks(options, folder):
+    """Random networks forget as by hand; those that differ have keys of their own."""
+    cases = tested(folder, "tests/test_kinds.py", "-m", "soak")
+    notes = [note for case in cases for note in case.iter("property")]
+    return {note.get("name"): int(note.get("value")) for note in notes}
+
+
 def long_run(options, folder):
     """Train, forget and audit again and again: memory and open files do not grow."""
     os.environ["MNEMONIC_CACHE"] = str(folder / "cache")
@@ -564,6 +571,7 @@ PARTS = {
     "damage": damage,
     "input": bad_input,
     "folders": folders,
+    "networks": networks,
     "intervals": intervals,
     "left out": left_out,
     "long": long_run,

@@ -6,6 +6,7 @@ not; nothing that was given changes; and what differs has another key.
 
 import contextlib
 import copy
+import math
 import random
 import threading
 import time
@@ -340,11 +341,17 @@ def test_every_kind_of_network_forgets_and_is_left_as_it_was(kind):
 
 
 @pytest.mark.soak(why="five minutes of random networks")
-def test_random_networks_of_all_kinds():
+def test_random_networks_of_all_kinds(record_property):
     end, draw = time.monotonic() + 300, random.Random(0)
+    networks = rounds = 0
     while time.monotonic() < end:
         seed = draw.randrange(2**31)
         drawn_of = [draw.choice([*names]) for names in (KINDS, DTYPES, AROUND)]
         check_forgets(seed, *drawn_of)
+        networks += 1
         if seed % 8 == 0:
             check_keys(seed)
+            rounds += 1
+    record_property("kinds", len(KINDS))
+    record_property("networks", networks)
+    record_property("pairs", rounds * math.comb(len(CHANGES), 2))
