@@ -1,4 +1,20 @@
-"""Forgetting in one shot: one call, three rules."""
+"""Forgetting in one shot: one call, three rules.
+
+Example:
+    >>> from mnemonic.codes import MnemonicCodes
+    >>> from mnemonic.models import build_model
+    >>> from mnemonic.data.sources import load_data
+    >>> from mnemonic import Recipe, train
+    >>> data = load_data("mnist-5k")
+    >>> codes, model = MnemonicCodes.draw(data), build_model("mlp", data)
+    >>> recipe = Recipe(epochs=10, learning_rate=0.05)
+    >>> history = train(
+    ...     model, data, recipe=recipe, codes=codes, t_mix=0.1, progress=False
+    ... )
+    >>> result = forget(model, codes, [3], strength=Strength(1e-3, 10.0))
+    >>> list(result.layers["layer"])
+    ['1.weight', '1.bias', '3.weight', '3.bias']
+"""
 
 import warnings
 from collections.abc import Sequence

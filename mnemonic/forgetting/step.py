@@ -22,8 +22,7 @@ Example:
     >>> history = train(
     ...     model, data, recipe=recipe, codes=codes, t_mix=0.1, progress=False
     ... )
-    >>> result = forget(model, codes, [3], strength=Strength(1e-3, 10.0))
-    >>> list(result.layers["layer"])
+    >>> list(amplitude(model, codes, [3]))
     ['1.weight', '1.bias', '3.weight', '3.bias']
 """
 
