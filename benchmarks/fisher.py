@@ -32,7 +32,7 @@ import mnemonic as mn
 from mnemonic.forgetting.choice import try_strengths
 from mnemonic.forgetting.strengths import GRID, Perturbation
 from mnemonic.lab.scaling import peak_mib
-from mnemonic.networks import synchronise
+from mnemonic.networks.running import synchronise
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mnemonic.checks import checked_classes
 from mnemonic.data.arrays import ImageData, checked_data, named_split
-from mnemonic.networks import check_outputs, device_of
+from mnemonic.networks.asked import check_outputs, device_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import check_outputs, seeded
+from mnemonic.networks.asked import check_outputs
+from mnemonic.networks.running import seeded
 
 
 def build_model(

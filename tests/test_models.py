@@ -10,7 +10,8 @@ from conftest import blobs
 from torch import nn
 
 import mnemonic as mn
-from mnemonic.networks import check_outputs, evaluation_mode
+from mnemonic.networks.asked import check_outputs
+from mnemonic.networks.running import evaluation_mode
 
 
 def images(shape, k=3):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import mnemonic as mn
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 
 DATA = "mnist-5k"
 HIDDEN = 64  # all its weights in a quarter of a megabyte

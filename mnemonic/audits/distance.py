@@ -36,8 +36,8 @@ from mnemonic.audits.outputs import inputs_of, logits_of, part_of, quarters, tol
 from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import check_loss, check_outputs, device_of, seeded
-from mnemonic.running import copied, evaluation_mode, taken
+from mnemonic.networks.asked import check_loss, check_outputs, device_of
+from mnemonic.networks.running import copied, evaluation_mode, seeded, taken
 from mnemonic.storage import generator_for
 
 BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]

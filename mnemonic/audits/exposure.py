@@ -33,7 +33,7 @@ from mnemonic.checks import checked_number, checked_tensors, checked_whole
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.forgetting.on_codes import code_logits
-from mnemonic.networks import check_outputs, device_of
+from mnemonic.networks.asked import check_outputs, device_of
 
 REPLAY_STEPS = 10
 MOST_STEPS = 100_000  # a slip would never end

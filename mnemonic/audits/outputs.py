@@ -23,7 +23,8 @@ from torch.nn import functional
 from mnemonic.checks import checked_classes
 from mnemonic.data.arrays import ImageData, checked_data, named_split
 from mnemonic.data.splits import Split, belongs
-from mnemonic.networks import check_outputs, device_of, last_layer, watched
+from mnemonic.networks.asked import check_outputs, device_of
+from mnemonic.networks.layers import last_layer, watched
 
 BATCH_SIZE = 512
 MOST_FEATURES = 2048

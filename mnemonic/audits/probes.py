@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from mnemonic.audits.estimates import Estimate, percent_of
 from mnemonic.audits.outputs import features_of, halves, layers_of
 from mnemonic.data.arrays import ImageData
-from mnemonic.networks import check_outputs, device_of, watched
+from mnemonic.networks.asked import check_outputs, device_of
+from mnemonic.networks.layers import watched
 
 MOST_COMPONENTS = 200  # of a probe
 

@@ -28,8 +28,8 @@ from mnemonic.audits.outputs import halves, last_inputs, told_apart
 from mnemonic.audits.relearning import drawn
 from mnemonic.audits.rows import levelled
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import last_layer
-from mnemonic.running import copied
+from mnemonic.networks.layers import last_layer
+from mnemonic.networks.running import copied
 
 
 def prototype_attack(

@@ -32,8 +32,8 @@ from mnemonic.audits.rows import levelled, with_fresh_rows
 from mnemonic.checks import checked_whole
 from mnemonic.data.arrays import ImageData, checked_data
 from mnemonic.data.splits import Split
-from mnemonic.networks import check_loss, device_of
-from mnemonic.running import copied, evaluation_mode, in_float32, taken
+from mnemonic.networks.asked import check_loss, device_of
+from mnemonic.networks.running import copied, evaluation_mode, in_float32, taken
 from mnemonic.storage import generator_for
 
 SAMPLES = (0, 1, 5, 10, 50)  # k of the curve

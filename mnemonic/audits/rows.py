@@ -17,8 +17,8 @@ from torch import nn
 
 from mnemonic.audits.outputs import last_linear, told_apart
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks import last_layer
-from mnemonic.running import copied
+from mnemonic.networks.layers import last_layer
+from mnemonic.networks.running import copied
 from mnemonic.storage import generator_for
 
 

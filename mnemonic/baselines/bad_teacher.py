@@ -17,8 +17,8 @@ from mnemonic.baselines.gradients import adam, descend
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of
-from mnemonic.running import copied
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.running import copied
 
 
 @method(

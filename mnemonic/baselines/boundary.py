@@ -21,7 +21,8 @@ from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of, last_layer
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.layers import last_layer
 
 SPACE = {"learning_rate": Range(1e-5, 0.03)}
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.baselines.mnemonic_code import prepared, quietly_forget
-from mnemonic.networks import last_layer
+from mnemonic.networks.layers import last_layer
 
 NEVER = -1e4  # a bias that no logit of the others falls below
 DELETED = -1e38  # near the least that float32 holds

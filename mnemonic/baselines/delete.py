@@ -15,7 +15,7 @@ from mnemonic.baselines.distances import kl
 from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
-from mnemonic.running import copied
+from mnemonic.networks.running import copied
 
 
 @method(

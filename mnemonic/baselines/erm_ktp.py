@@ -28,7 +28,8 @@ from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of, last_layer, watched
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.layers import last_layer, watched
 
 MASK_RATE = 0.1
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnemonic.networks import norms
+from mnemonic.networks.layers import norms
 
 
 def sgd(model: nn.Module, learning_rate: float, **how: float) -> torch.optim.SGD:

@@ -28,8 +28,9 @@ from mnemonic.baselines.gradients import descend, sgd
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
 from mnemonic.fisher.diagonal import diagonal_fisher
-from mnemonic.networks import device_of, last_layer, seeded
-from mnemonic.running import copied
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.layers import last_layer
+from mnemonic.networks.running import copied, seeded
 from mnemonic.storage import generator_for
 
 SCALE, MARGIN = 30.0, 0.35

@@ -17,8 +17,8 @@ from torch import nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.counting import Counts, counted
 from mnemonic.baselines.space import Range
-from mnemonic.networks import check_loss, check_outputs, device_of, seeded, synchronise
-from mnemonic.running import copied, taken
+from mnemonic.networks.asked import check_loss, check_outputs, device_of
+from mnemonic.networks.running import copied, seeded, synchronise, taken
 from mnemonic.storage import generator_for
 
 

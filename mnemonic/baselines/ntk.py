@@ -21,7 +21,7 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of
+from mnemonic.networks.asked import device_of
 
 LIMIT = 4 * 2**30  # bytes of the Jacobian
 

@@ -15,7 +15,7 @@ from mnemonic.baselines.gradients import cross_entropy, descend, sgd
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of
+from mnemonic.networks.asked import device_of
 
 
 def salient(

@@ -24,7 +24,8 @@ from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
 from mnemonic.fisher.squares import squared_gradients, trainable
-from mnemonic.networks import device_of, last_layer
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.layers import last_layer
 
 
 def expected_fisher(model: nn.Module, images: Handed) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mnemonic.baselines.access import Access
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
-from mnemonic.networks import device_of
+from mnemonic.networks.asked import device_of
 from mnemonic.storage import generator_for
 
 SHARDS = 3

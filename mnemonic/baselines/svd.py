@@ -20,7 +20,8 @@ from mnemonic.baselines.access import Access
 from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of, watched
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.layers import watched
 
 MAX_COLUMNS = 10_000  # patches are many; this many span their space
 

@@ -33,7 +33,9 @@ from mnemonic.baselines.gradients import adam, descend, training
 from mnemonic.baselines.method import method
 from mnemonic.baselines.retrain import another
 from mnemonic.baselines.space import Range
-from mnemonic.networks import device_of, seeded, watched
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.layers import watched
+from mnemonic.networks.running import seeded
 
 
 @method(

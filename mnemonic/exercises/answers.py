@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mnemonic.data.arrays import ImageData
 from mnemonic.evaluation import Scores, evaluate
-from mnemonic.networks import last_layer
+from mnemonic.networks.layers import last_layer
 
 
 def attempted(answer: Any, *more: object) -> Any:

@@ -11,7 +11,7 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.exercises.answers import alike, attempted, chosen, done, expect
 from mnemonic.fisher.diagonal import diagonal_fisher
 from mnemonic.fisher.errors import compare_fishers
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 
 
 def predict(answer: str, model: nn.Module, codes: MnemonicCodes) -> None:

@@ -15,7 +15,7 @@ from mnemonic.exercises.answers import (
     near,
     with_last_layer,
 )
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 
 
 def predict(

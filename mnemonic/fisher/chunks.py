@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from mnemonic.networks import check_outputs, is_out_of_memory
+from mnemonic.networks.asked import check_outputs, is_out_of_memory
 
 Result = TypeVar("Result")
 

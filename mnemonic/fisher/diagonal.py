@@ -31,8 +31,14 @@ from mnemonic.fisher.chunks import bytes_of_one, in_chunks
 from mnemonic.fisher.rules import Untapped
 from mnemonic.fisher.squares import squared_gradients, trainable, zeros_like
 from mnemonic.fisher.tapped import check_finite, tapped
-from mnemonic.networks import check_outputs, check_trainable
-from mnemonic.running import evaluation_mode, in_float32, run_with, taken, undisturbed
+from mnemonic.networks.asked import check_outputs, check_trainable
+from mnemonic.networks.running import (
+    evaluation_mode,
+    in_float32,
+    run_with,
+    taken,
+    undisturbed,
+)
 
 
 def diagonal_fisher(

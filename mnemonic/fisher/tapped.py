@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mnemonic.fisher.chunks import Kept, in_chunks
 from mnemonic.fisher.taps import Taps
-from mnemonic.networks import check_loss, check_outputs
+from mnemonic.networks.asked import check_loss, check_outputs
 
 
 def tapped(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -27,8 +27,7 @@ from torch.nn import functional
 from mnemonic.data.splits import belongs
 from mnemonic.fisher.chunks import each_chunk
 from mnemonic.forgetting.strengths import Perturbation, Sign, Strength
-from mnemonic.networks import double
-from mnemonic.running import evaluation_mode, taken
+from mnemonic.networks.running import double, evaluation_mode, taken
 
 NOTHING = (-math.inf, -math.inf)  # the rank of outputs that are not finite
 

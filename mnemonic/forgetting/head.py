@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mnemonic.checks import checked_number
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.rows import BETA, from_rows, margins, turned, unseen
-from mnemonic.networks import double, head_of, synchronise
-from mnemonic.running import copied
+from mnemonic.networks.layers import head_of
+from mnemonic.networks.running import copied, double, synchronise
 
 
 def at_the_head(

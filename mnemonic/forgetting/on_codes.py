@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mnemonic.checks import checked_classes
 from mnemonic.codes import MnemonicCodes, checked_codes
 from mnemonic.fisher.chunks import bytes_of_one, each_chunk
-from mnemonic.networks import check_outputs, device_of
+from mnemonic.networks.asked import check_outputs, device_of
 
 
 def code_logits(model: nn.Module, codes: MnemonicCodes) -> Tensor:

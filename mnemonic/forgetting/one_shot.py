@@ -30,8 +30,8 @@ from mnemonic.forgetting.on_codes import on_codes
 from mnemonic.forgetting.report import Forgotten
 from mnemonic.forgetting.step import by_amplitude
 from mnemonic.forgetting.strengths import Sign, Strength
-from mnemonic.networks import check_outputs, device_of
-from mnemonic.running import undisturbed
+from mnemonic.networks.asked import check_outputs, device_of
+from mnemonic.networks.running import undisturbed
 from mnemonic.storage import generator_for
 
 Rule = Literal["amplitude", "turn", "unseen"]

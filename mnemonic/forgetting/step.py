@@ -13,16 +13,11 @@ and the sign is the one that does better on the codes. Nothing here reads any da
 
 Example:
     >>> from mnemonic.codes import MnemonicCodes
-    >>> from mnemonic.models import build_model
     >>> from mnemonic.data.sources import load_data
-    >>> from mnemonic import Recipe, train
+    >>> from mnemonic.models import build_model
     >>> data = load_data("mnist-5k")
-    >>> codes, model = MnemonicCodes.draw(data), build_model("mlp", data)
-    >>> recipe = Recipe(epochs=10, learning_rate=0.05)
-    >>> history = train(
-    ...     model, data, recipe=recipe, codes=codes, t_mix=0.1, progress=False
-    ... )
-    >>> list(amplitude(model, codes, [3]))
+    >>> eta = amplitude(build_model("mlp", data), MnemonicCodes.draw(data), [3])
+    >>> list(eta)
     ['1.weight', '1.bias', '3.weight', '3.bias']
 """
 
@@ -41,8 +36,8 @@ from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.on_codes import on_codes
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
-from mnemonic.networks import check_outputs, device_of, double, synchronise
-from mnemonic.running import in_float32, undisturbed
+from mnemonic.networks.asked import check_outputs, device_of
+from mnemonic.networks.running import double, in_float32, synchronise, undisturbed
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
 # infinite. float32 squares lose their digits from 1e-38 on.

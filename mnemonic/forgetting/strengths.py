@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mnemonic.checks import checked_number
 from mnemonic.fisher.chunks import Kept
 from mnemonic.fisher.taps import weights_below
-from mnemonic.networks import check_outputs
-from mnemonic.running import HALF, copied
+from mnemonic.networks.asked import check_outputs
+from mnemonic.networks.running import HALF, copied
 
 Sign = Literal[1, -1]
 

@@ -29,10 +29,11 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.lab.contents import contents
 from mnemonic.lab.keys import code_digest, reached, surroundings
-from mnemonic.networks import device_of, seeded
-from mnemonic.running import copied, taken, undisturbed
+from mnemonic.networks.asked import device_of
+from mnemonic.networks.running import copied, seeded, taken, undisturbed
 from mnemonic.storage import Store, cache_folder, digest, read_tensors
-from mnemonic.training.loop import History, checked_arguments, train
+from mnemonic.training.arguments import checked_arguments
+from mnemonic.training.loop import History, train
 from mnemonic.training.recipe import Recipe
 
 

@@ -28,14 +28,13 @@ from mnemonic.baselines.counting import KINDS
 from mnemonic.baselines.mnemonic_code import prepared as trained_with_codes
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
-from mnemonic.evaluation import evaluate
 from mnemonic.lab.checkpoints import trained
 from mnemonic.lab.profiles import PROFILES, Profile
+from mnemonic.lab.scoring import SCORES, two_numbers
 from mnemonic.lab.settings import settings_for
 from mnemonic.models import build_model
-from mnemonic.networks import NotFinite
+from mnemonic.networks.asked import NotFinite
 
-SCORES = ("remaining_accuracy", "forgetting_error")
 DIAGNOSES = (
     "one_number",
     "two_numbers",
@@ -94,35 +93,6 @@ def compare(seed: int, setup: str, method: str, settings: dict | None = None) ->
         "visits": sum(counts.visits.values()),
         "backward_passes": counts.backward_passes,
     }
-
-
-def two_numbers(
-    network: nn.Module | None,
-    data: ImageData,
-    classes: Sequence[int],
-    split: str = "test",
-) -> dict[str, float]:
-    """A_R and E_F, in percent, and whether the network diverged.
-
-    One that answers NaN or infinity, or that never came to be, has kept nothing and has
-    forgotten nothing: both are 0, for whoever compares and whoever tunes.
-
-    Args:
-        network: After a method; nothing where that gave none.
-        data: With the forget classes.
-        classes: The forget classes.
-        split: As in ``evaluate``.
-
-    Returns:
-        ``remaining_accuracy``, ``forgetting_error`` and ``diverged``.
-    """
-    found = dict.fromkeys(SCORES, 0.0)
-    if network is not None:
-        with contextlib.suppress(NotFinite):
-            scores = evaluate(network, data, classes, split=split)
-            found = {name: getattr(scores, name) for name in SCORES}
-            return found | {"diverged": False}
-    return found | {"diverged": True}
 
 
 def forgotten(

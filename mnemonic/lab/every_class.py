@@ -3,8 +3,8 @@
 from dataclasses import asdict, replace
 
 from mnemonic.baselines.mnemonic_code import quietly_forget
-from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
+from mnemonic.lab.scoring import two_numbers
 
 
 def every_class(

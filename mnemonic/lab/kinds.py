@@ -20,7 +20,7 @@ from mnemonic.data.arrays import ImageData
 from mnemonic.lab.checkpoints import trained
 from mnemonic.lab.profiles import Profile
 from mnemonic.models import build_model
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 from mnemonic.training.recipe import Recipe
 
 

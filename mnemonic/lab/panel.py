@@ -19,8 +19,8 @@ from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
 from mnemonic.forgetting.strengths import Strength
-from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.kinds import of_kind
+from mnemonic.lab.scoring import two_numbers
 from mnemonic.storage import generator_for
 
 OUTPUT = ("one_number", "two_numbers", "other_rows", "known_rule")

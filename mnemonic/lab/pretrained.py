@@ -21,7 +21,7 @@ from mnemonic.data.splits import ArraySplit, first_of_each
 from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.step import amplitude
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
-from mnemonic.running import copied
+from mnemonic.networks.running import copied
 from mnemonic.storage import generator_for
 from mnemonic.training.loop import train
 from mnemonic.training.recipe import Recipe

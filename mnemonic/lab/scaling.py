@@ -22,11 +22,11 @@ from mnemonic.data.arrays import SPLITS, ImageData
 from mnemonic.evaluation import evaluate
 from mnemonic.forgetting.report import Forgotten
 from mnemonic.forgetting.strengths import Strength
-from mnemonic.lab.comparison import two_numbers
 from mnemonic.lab.profiles import Profile
+from mnemonic.lab.scoring import two_numbers
 from mnemonic.lab.suspects import with_free_weights
 from mnemonic.models import build_model
-from mnemonic.networks import seeded, synchronise
+from mnemonic.networks.running import seeded, synchronise
 
 
 def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) -> dict:

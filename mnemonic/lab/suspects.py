@@ -25,11 +25,12 @@ from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.data.arrays import ImageData
-from mnemonic.lab.comparison import CONTROLS, start, two_numbers
+from mnemonic.lab.comparison import CONTROLS, start
 from mnemonic.lab.profiles import Profile
+from mnemonic.lab.scoring import two_numbers
 from mnemonic.lab.settings import settings_for
-from mnemonic.networks import last_layer
-from mnemonic.running import copied
+from mnemonic.networks.layers import last_layer
+from mnemonic.networks.running import copied
 
 PARTS = ("all layers", "last layer", "all but the last")
 # Two that train on what remains, and two that do not.

@@ -18,11 +18,12 @@ import pandas as pd
 import torch
 
 from mnemonic.baselines import METHODS, Method
-from mnemonic.lab.comparison import SCORES, forgotten, start, two_numbers
+from mnemonic.lab.comparison import forgotten, start
 from mnemonic.lab.grids import run_grid
 from mnemonic.lab.keys import code_digest, numerical
 from mnemonic.lab.profiles import PROFILES
 from mnemonic.lab.results import provenance
+from mnemonic.lab.scoring import SCORES, two_numbers
 from mnemonic.lab.settings import TUNED, hash_of, tuned
 from mnemonic.storage import generator_for, write_json
 

@@ -19,7 +19,7 @@ from mnemonic.lab.keys import PACKAGE, module_of, modules, named_in
 WINGS = {
     "ground": ["checks", "storage"],
     "method": [
-        "data", "codes", "models", "networks", "running", "training", "fisher",
+        "data", "codes", "models", "networks", "training", "fisher",
         "forgetting", "evaluation",
     ],
     "evidence": ["baselines", "audits"],

@@ -26,7 +26,7 @@ from mnemonic.baselines.ssd import importance
 from mnemonic.baselines.svd import MAX_COLUMNS, layer_inputs, projection
 from mnemonic.baselines.zero_shot import Generator, attention_maps
 from mnemonic.data.splits import ArraySplit
-from mnemonic.networks import last_layer, watched
+from mnemonic.networks.layers import last_layer, watched
 from mnemonic.storage import generator_for
 
 

@@ -12,7 +12,7 @@ from mnemonic.data.splits import ArraySplit
 from mnemonic.forgetting.choice import best_row, try_strengths
 from mnemonic.forgetting.strengths import GRID, Perturbation
 from mnemonic.lab import pretrained
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 from mnemonic.storage import generator_for
 
 ANIMALS = [1, 3, 4]  # of the outputs, the ones with images

@@ -17,7 +17,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 import mnemonic as mn
 from mnemonic.lab import scaling
 from mnemonic.lab.profiles import PROFILES
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 
 # The architectures of torchvision, as small as they can be built.
 SMALL = {

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 import mnemonic as mn
-from mnemonic.networks import check_outputs, last_layer
+from mnemonic.networks.asked import check_outputs
+from mnemonic.networks.layers import last_layer
 from mnemonic.storage import cache_folder
 
 QUICK = mn.Recipe(epochs=2, batch_size=16, learning_rate=0.1)

@@ -12,7 +12,7 @@ import mnemonic as mn
 from mnemonic.lab import checkpoints
 from mnemonic.lab.contents import contents
 from mnemonic.lab.keys import reached
-from mnemonic.networks import seeded
+from mnemonic.networks.running import seeded
 from mnemonic.storage import cache_folder
 from mnemonic.training import loop as training
 
@@ -315,7 +315,9 @@ def test_a_checkpoint_depends_on_the_code_of_training_and_network(data):
 
     assert files("training.loop") > {
         "storage.py",
-        "networks.py",
+        "asked.py",
+        "layers.py",
+        "running.py",
         "arrays.py",
         "codes.py",
     }

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mnemonic.checks import checked_seed
+
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -168,3 +170,22 @@ def _prepare(thing: object, memo: dict[int, object], seen: set[int]) -> None:
             copy.deepcopy(thing)
         except Exception:  # a lock
             memo[id(thing)] = thing
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, for code that knows no other, and restore it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(checked_seed(seed))
+        yield
+
+
+def double(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU where they are on an Apple GPU, without it."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock tells truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

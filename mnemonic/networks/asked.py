@@ -1,4 +1,4 @@
-"""What is asked of any network, wherever it comes from, and how it is run.
+"""What is asked of any network, wherever it comes from.
 
 Architectures are in ``mnemonic.models``.
 
@@ -6,20 +6,15 @@ Example:
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     >>> check_outputs(network, torch.rand(2, 1, 4, 4)).shape
     torch.Size([2, 3])
-    >>> last_layer(network, (1, 4, 4))[0]
-    '1'
 """
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from mnemonic.checks import checked_seed
-from mnemonic.running import evaluation_mode, taken
+from mnemonic.networks.running import evaluation_mode, taken
 
 
 class NotFinite(ValueError):
@@ -55,7 +50,7 @@ def check_outputs(
         NotFinite: A ``ValueError``, if its output is not finite.
         ValueError: If it fails, or its output is not ``[N, K]``.
     """
-    _check_network(model)
+    check_network(model)
     try:
         with evaluation_mode(model), torch.set_grad_enabled(gradients):
             output = model(taken(model, inputs))
@@ -108,7 +103,7 @@ def _are_probabilities(output: Tensor) -> bool:
 
 def check_trainable(model: nn.Module) -> None:
     """Make sure that the network has a weight that may move."""
-    _check_network(model)
+    check_network(model)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             f"{type(model).__name__} has no trainable weight; set requires_grad on the "
@@ -126,7 +121,8 @@ def check_loss(model: nn.Module, loss: Tensor) -> None:
         )
 
 
-def _check_network(model: object) -> None:
+def check_network(model: object) -> None:
+    """Make sure that this is a network, with weights that have values."""
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"the network is {model!r}; give a torch.nn.Module, such as "
@@ -144,105 +140,9 @@ def _check_network(model: object) -> None:
         )
 
 
-def last_layer(
-    model: nn.Module, input_shape: tuple[int, int, int]
-) -> tuple[str, nn.Linear]:
-    """Find the linear layer whose outputs are the logits.
-
-    By what it computes, not by its shape: a hidden layer may have K rows as well.
-
-    Args:
-        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
-        input_shape: ``(C, H, W)``.
-
-    Returns:
-        Its name within the network, and the layer.
-
-    A ``ValueError`` says that the logits come from something else.
-    """
-    # Many random inputs: on a single one, a ReLU behind the layer may change nothing.
-    generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(64, *input_shape, generator=generator, device="cpu")
-    return head_of(model, probe.to(device_of(model)), (nn.Linear,))[:2]
-
-
-def head_of(
-    model: nn.Module,
-    inputs: Tensor,
-    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d),
-) -> tuple[str, nn.Module, Tensor, Tensor]:
-    """Find the layer whose outputs are the logits, and what goes into it.
-
-    Args:
-        model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
-        inputs: Several, since on a single one what stands behind the layer may change
-            nothing.
-        kinds: Linear layers, and convolutions with a kernel of 1×1, whose outputs'
-            means over all positions are the logits.
-
-    Returns:
-        Its name, the layer, its features ``[N, D]`` of the inputs (means over
-        positions), and the logits.
-
-    Raises:
-        ValueError: If the logits come from something else.
-    """
-    _check_network(model)
-    found: list[tuple[str, Tensor, Tensor]] = []
-    # Of subclasses too, but for a cosine in the product's place.
-    forwards = [kind.forward for kind in kinds]
-    layers = {n: m for n, m in model.named_modules() if type(m).forward in forwards}
-
-    def see(name: str, given: tuple, output: Tensor) -> None:
-        found.append((name, given[0], output))
-
-    with watched(layers, see):
-        logits = check_outputs(model, inputs, logits=False)
-    for name, given, output in reversed(found):
-        layer = layers[name]
-        if isinstance(layer, nn.Conv2d):
-            if (
-                layer.kernel_size != (1, 1)
-                or layer.groups > 1
-                or layer.stride != (1, 1)
-            ):
-                continue
-            given, pooled = given.mean((2, 3)), output.mean((2, 3))
-            same = pooled.shape == logits.shape and torch.allclose(pooled, logits, 1e-3)
-        else:
-            same = output.shape == logits.shape and torch.equal(output, logits)
-        if same:
-            return name, layer, given.detach(), logits
-    raise ValueError(
-        f"the logits of {type(model).__name__} are not the output of a linear layer; "
-        "this method works on the last linear layer: take another method, or a network "
-        "that ends in one"
-    )
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator, for code that knows no other, and restore it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(checked_seed(seed))
-        yield
-
-
-def norms(model: nn.Module) -> list[nn.Module]:
-    """Layers that normalise by statistics, of a batch or of all batches."""
-    kind = nn.modules.batchnorm._NormBase
-    return [m for m in model.modules() if isinstance(m, kind)]
-
-
-def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """Those of ``norms`` whose weights are all frozen."""
-    trained = [(m, [p.requires_grad for p in m.parameters()]) for m in norms(model)]
-    return [m for m, each in trained if each and not any(each)]
-
-
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter is; the CPU for one without any."""
-    _check_network(model)
+    check_network(model)
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
@@ -250,41 +150,3 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether a device or the system had no memory left, as torch or Python say it."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "allocate memory" in str(error)
-
-
-def double(values: Tensor) -> Tensor:
-    """The values in float64; on the CPU where they are on an Apple GPU, without it."""
-    return (values.cpu() if values.device.type == "mps" else values).double()
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given, so that a clock tells truth."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-@contextlib.contextmanager
-def watched(
-    layers: dict[str, nn.Module], see: Callable[[str, tuple, object], None]
-) -> Iterator[None]:
-    """Look at what goes into layers and comes out of them while a network runs.
-
-    Args:
-        layers: By name, as in ``model.named_modules()``.
-        see: Called as ``see(name, inputs, output)`` whenever a layer has run, with what
-            its forward was given by position. Gradients flow through both.
-
-    Yields:
-        Nothing; afterwards nobody looks.
-    """
-    handles = [
-        layer.register_forward_hook(
-            lambda _, inputs, output, name=name: see(name, inputs, output)
-        )
-        for name, layer in layers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
