@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 # Length of the row, in that of the others, of a class that a network never saw: 0.32 to
-# 0.68 in networks of six of the kinds of ``lab.kinds``, on seeds that are not reported.
+# 0.68 in networks of six of the kinds of ``lab.kinds``, on seeds that are not reported
+# (``lab.panel.row_of``).
 BETA = 0.5
 TINY = 1e-6  # of the largest: below it a direction is rounding, not a direction
 

@@ -21,6 +21,7 @@ from mnemonic.data.arrays import ImageData
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.kinds import of_kind
 from mnemonic.lab.scoring import two_numbers
+from mnemonic.networks.layers import head_of
 from mnemonic.storage import generator_for
 
 OUTPUT = ("one_number", "two_numbers", "other_rows", "known_rule")
@@ -104,6 +105,31 @@ def rungs(
     return found
 
 
+def row_of(
+    network: nn.Module, codes: MnemonicCodes, classes: tuple[int, ...]
+) -> dict[str, float]:
+    """What stands at some classes in the last layer.
+
+    Args:
+        network: Ends in a linear layer.
+        codes: Those of the other classes give the mean feature.
+        classes: The forget classes.
+
+    Returns:
+        ``row_length``, in the mean length of the other rows, and ``row_cosine`` with
+        minus the mean feature, in [-1, 1]; means over the classes.
+    """
+    _, layer, features, _ = head_of(network, codes.images)
+    others = [c for c in range(len(codes.images)) if c not in classes]
+    rows = layer.weight.detach()
+    own, length = rows[list(classes)], rows[others].norm(dim=1).mean()
+    against = torch.cosine_similarity(own, -features[others].mean(0, keepdim=True))
+    return {
+        "row_length": float(own.norm(dim=1).mean() / length),
+        "row_cosine": float(against.mean()),
+    }
+
+
 def requests(n_classes: int) -> list[tuple[int, ...]]:
     """Each class, ``ASKED``, and ten sets each of two, three and five classes."""
     found = dict.fromkeys([*((c,) for c in range(n_classes)), *ASKED])
@@ -151,7 +177,7 @@ def never_saw(seed: int, kind: str, codes_of: int = 0) -> list[dict]:
         codes_of: Seed of the original, whose codes of the remaining classes they have.
 
     Returns:
-        One row each, as ``judged`` gives them.
+        One row each, as ``judged`` gives them, with what ``row_of`` does.
     """
     rows = []
     original, data, codes = of_kind(kind, codes_of)
@@ -159,5 +185,6 @@ def never_saw(seed: int, kind: str, codes_of: int = 0) -> list[dict]:
         network, _, _ = of_kind(kind, seed, codes=codes, without=classes)
         row = {"rule": "never saw", "classes": " ".join(map(str, classes))}
         row |= two_numbers(network, data, classes)
+        row |= row_of(network, codes, classes)
         rows.append(row | rungs(network, data, classes, original))
     return rows

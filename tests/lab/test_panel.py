@@ -44,6 +44,10 @@ def test_attackers_who_know_more_are_asked_in_turn(learned, monkeypatch):
     assert few["output deleted"]["other_rows"] > 90
     for name in ("turned row", "unseen row", "unseen row, no codes", "one bias"):
         assert few[name]["answers"] == 0
+    shape = panel.row_of(made["unseen row"], codes, (1,))
+    assert shape["row_cosine"] == pytest.approx(1, abs=1e-5)
+    assert 0.4 < shape["row_length"] < 0.6  # the others were shifted after it
+    assert panel.row_of(model, codes, (1,))["row_cosine"] < 0.5
     whole = panel.rungs(made["unseen row"], data, (1,), model)
     assert few["unseen row"].items() < whole.items()
     features = mn.audits.linear_probes(model, data, [1], layers=["2"])
