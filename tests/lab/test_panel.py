@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mnemonic as mn
-from mnemonic.lab import kinds, panel
+from mnemonic.lab import kinds, ladder, panel
 
 
 @pytest.mark.parametrize("kind", [k for k in kinds.KINDS if "Fashion" not in k])
@@ -35,20 +35,20 @@ def test_requests_are_each_class_and_ten_sets_of_each_size():
 
 def test_attackers_who_know_more_are_asked_in_turn(learned, monkeypatch):
     model, data, codes = learned
-    made = panel.by_rule(model, data, codes, (1,))
-    assert made["original"] is model
-    few = {n: panel.rungs(m, data, (1,), model, few=True) for n, m in made.items()}
+    asked = model, data, codes, (1,)
+    made = {n: ladder.by_rule(n, *asked) for n in (*ladder.CONTROLS, *ladder.RULES)}
+    few = {n: ladder.rungs(m, data, (1,), model, few=True) for n, m in made.items()}
     assert few["original"]["answers"] > 90
-    assert few["one bias"]["one_number"] == few["original"]["one_number"] > 90
-    assert few["output deleted"]["one_number"] == 0
-    assert few["output deleted"]["other_rows"] > 90
-    for name in ("turned row", "unseen row", "unseen row, no codes", "one bias"):
+    assert few["one-bias"]["one_number"] == few["original"]["one_number"] > 90
+    assert few["deleted"]["one_number"] == 0
+    assert few["deleted"]["other_rows"] > 90
+    for name in ("turned row", "unseen row", "unseen row, no codes", "one-bias"):
         assert few[name]["answers"] == 0
     shape = panel.row_of(made["unseen row"], codes, (1,))
     assert shape["row_cosine"] == pytest.approx(1, abs=1e-5)
     assert 0.4 < shape["row_length"] < 0.6  # the others were shifted after it
     assert panel.row_of(model, codes, (1,))["row_cosine"] < 0.5
-    whole = panel.rungs(made["unseen row"], data, (1,), model)
+    whole = ladder.rungs(made["unseen row"], data, (1,), model)
     assert few["unseen row"].items() < whole.items()
     features = mn.audits.linear_probes(model, data, [1], layers=["2"])
     # What stands before the last layer is as it was.
