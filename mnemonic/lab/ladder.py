@@ -10,8 +10,10 @@ Example:
     (0.0, 0.0)
 """
 
+from collections.abc import Sequence
 from statistics import mean
 
+import torch
 from torch import nn
 
 from mnemonic.audits import diagnoses, linear_probes, relearn
@@ -23,18 +25,21 @@ from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.arrays import ImageData
+from mnemonic.data.splits import ArraySplit
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.scoring import two_numbers
 from mnemonic.lab.suspects import REFERENCES, lineup, suspect
 from mnemonic.networks.layers import last_layer
+from mnemonic.networks.running import copied
 
 OUTPUT = ("one_number", "two_numbers", "other_rows", "known_rule")
-IMAGES = ("one_image", "five_images", "all_images")
+RUNGS = ("answers", *OUTPUT, "one_image", "five_images", "all_images")
 DRAWS = 5  # of one image a class
-# With codes or without, and settings of ``forget``; λ of the paper are those for MNIST.
+PAPERS = {"cifar10-jpeg": Strength(1e-5, 1e4)}  # its λ; else those for MNIST
+# With codes or without, and settings of ``forget``; these two move every layer.
+EVERY_LAYER = ("the paper's step", "the paper's step, its λ")
 RULES = {
-    "the paper's step": (True, {}),
-    "the paper's step, its λ": (True, {"strength": Strength(1e-3, 10.0)}),
+    **dict.fromkeys(EVERY_LAYER, (True, {})),
     "turned row": (True, {"rule": "turn"}),
     "turned row, no codes": (False, {"rule": "turn"}),
     "mirrored row": (True, {"rule": "turn", "strength": 2.0}),
@@ -67,56 +72,91 @@ def by_rule(
     if name in CONTROLS:
         return METHODS[name](model, Access(data, classes, codes=codes)).model
     with_codes, how = RULES[name]
-    given = codes if with_codes else None
-    if given is None:
-        how = how | {"input_shape": data.input_shape}
-    return quietly_forget(model, given, classes, **how).model
+    if name.endswith("its λ"):
+        how = {"strength": PAPERS.get(data.name, Strength(1e-3, 10.0))}
+    if with_codes:
+        return quietly_forget(model, codes, classes, **how).model
+    how = how | {"input_shape": data.input_shape}
+    return quietly_forget(model, None, classes, **how).model
 
 
-def rungs(
-    network: nn.Module,
-    data: ImageData,
-    classes: tuple[int, ...],
-    original: nn.Module,
-    *,
-    few: bool = False,
+def without_images(
+    network: nn.Module, data: ImageData, classes: Sequence[int], original: nn.Module
 ) -> dict[str, float]:
-    """What each attacker gets of the forget classes' test images, in percent.
+    """What attackers get who have no image of the forget classes, and who have one.
 
     Args:
         network: After a rule, or one that never saw the classes.
-        data: Its validation images choose numbers, its training images relearn.
+        data: Its validation images choose numbers; or of features, see ``alone``.
         classes: The forget classes.
         original: The network before: its A_R is to be kept but for two points.
-        few: Ask only those who have no image.
 
     Returns:
-        ``answers``, without any attack; those of ``OUTPUT``; those of ``IMAGES``:
-        ``one_image`` of every class makes a row, ``five_images`` of every class are the
-        larger of two relearnings, as given and with fresh rows, and ``all_images``
-        train a probe of the last features. Besides, ``logit_auc`` and ``margin_auc``,
-        in [0, 1].
+        Percent of the classes' test images: ``answers``, without any attack; those of
+        ``OUTPUT``; ``one_image``, where one of every class makes a row. Besides,
+        ``logit_auc`` and ``margin_auc``, in [0, 1].
     """
     answers = 100 - two_numbers(network, data, classes)["forgetting_error"]
     told = diagnoses(network, data, classes, original=original)
     aucs = (name for name in told if name.endswith("auc"))
     found = {"answers": answers} | {n: told[n].value for n in (*OUTPUT, *aucs)}
-    if few:
-        return found
     kept = (two_numbers(n, data, classes, "validation") for n in (network, original))
     least = min(k["remaining_accuracy"] for k in kept) - WITHIN
+    return found | {"one_image": _one_image(network, data, list(classes), least)}
+
+
+def five_images(network: nn.Module, data: ImageData, classes: Sequence[int]) -> float:
+    """The larger of two relearnings from five of every class: as given, fresh rows."""
     how = {"samples": 5, "draws": 1}
-    five = [relearn(network, data, classes, **how, fresh=f) for f in (False, True)]
-    probe = linear_probes(
-        network, data, classes, layers=probed_layers(network, data)[-2:-1]
-    )
+    found = (relearn(network, data, classes, **how, fresh=f) for f in (False, True))
+    return max(each["forget_accuracy"].value for each in found)
+
+
+def all_images(network: nn.Module, data: ImageData, classes: Sequence[int]) -> float:
+    """What a probe of the last features reads."""
+    last = probed_layers(network, data)[-2:-1]
+    probe = linear_probes(network, data, classes, layers=last)
     (read,) = (e for name, e in probe.items() if name.endswith("forget_accuracy"))
-    values = (
-        _one_image(network, data, list(classes), least),
-        max(f["forget_accuracy"].value for f in five),
-        read.value,
-    )
-    return found | dict(zip(IMAGES, values, strict=True))
+    return read.value
+
+
+def rungs(
+    network: nn.Module, data: ImageData, classes: Sequence[int], original: nn.Module
+) -> dict[str, float]:
+    """All rungs of the ladder, by name, percent: ``RUNGS``, and the two AUCs."""
+    found = without_images(network, data, classes, original)
+    found["five_images"] = five_images(network, data, classes)
+    return found | {"all_images": all_images(network, data, classes)}
+
+
+def alone(network: nn.Module, data: ImageData) -> tuple[nn.Module, ImageData]:
+    """The last layer alone, and what it is given.
+
+    Rules that move no other layer are asked far faster so.
+
+    Args:
+        network: Ends in a linear layer of D inputs.
+        data: Images.
+
+    Returns:
+        The layer as a network, and its inputs as data, ``[N, D, 1, 1]``.
+    """
+    _, layer = last_layer(network, data.input_shape)
+    seen = {}
+    for part in ("train", "validation", "test"):
+        split = getattr(data, part)
+        features = last_inputs(network, layer, data, split)[:, :, None, None]
+        seen[part] = ArraySplit(features, split.labels.cpu())
+    size = layer.in_features
+    how = {"mean": torch.zeros(size), "std": torch.ones(size), **seen}
+    features = ImageData(f"features of {data.name}", data.class_names, **how)
+    return head_alone(network, data), features
+
+
+def head_alone(network: nn.Module, data: ImageData) -> nn.Module:
+    """The last layer as a network of its own, of inputs ``[N, D, 1, 1]``."""
+    layer = copied(last_layer(network, data.input_shape)[1])
+    return nn.Sequential(nn.Flatten(), layer).cpu().eval()
 
 
 def _one_image(network, data, classes, least) -> float:

@@ -10,7 +10,18 @@ from torch import nn
 
 from mnemonic.codes import MnemonicCodes
 from mnemonic.lab.kinds import of_kind
-from mnemonic.lab.ladder import CONTROLS, RULES, by_rule, rungs
+from mnemonic.lab.ladder import (
+    CONTROLS,
+    EVERY_LAYER,
+    RULES,
+    all_images,
+    alone,
+    by_rule,
+    five_images,
+    head_alone,
+    rungs,
+    without_images,
+)
 from mnemonic.lab.scoring import two_numbers
 from mnemonic.networks.layers import head_of
 from mnemonic.storage import generator_for
@@ -68,16 +79,24 @@ def judged(seed: int, kind: str) -> list[dict]:
         of ``ASKED`` the ``rungs``.
     """
     model, data, codes = of_kind(kind, seed)
+    head, features = alone(model, data)
+    read = {classes: all_images(model, data, classes) for classes in ASKED}
     rows = []
     for classes in requests(data.n_classes):
-        before = two_numbers(model, data, classes)
+        before = two_numbers(head, features, classes)
         for rule in (*CONTROLS, *RULES):
             network = by_rule(rule, model, data, codes, classes)
+            whole = rule in EVERY_LAYER
+            asked = (network, data) if whole else (head_alone(network, data), features)
             row = {"rule": rule, "classes": " ".join(map(str, classes))}
             row |= {f"before_{name}": value for name, value in before.items()}
-            row |= two_numbers(network, data, classes)
+            row |= two_numbers(*asked, classes)
             if classes in ASKED:
-                row |= rungs(network, data, classes, model)
+                row |= without_images(*asked, classes, model if whole else head)
+                row["five_images"] = five_images(network, data, classes)
+                row["all_images"] = read[classes]
+                if whole:
+                    row["all_images"] = all_images(network, data, classes)
             rows.append(row)
     return rows
 

@@ -37,7 +37,12 @@ def test_attackers_who_know_more_are_asked_in_turn(learned, monkeypatch):
     model, data, codes = learned
     asked = model, data, codes, (1,)
     made = {n: ladder.by_rule(n, *asked) for n in (*ladder.CONTROLS, *ladder.RULES)}
-    few = {n: ladder.rungs(m, data, (1,), model, few=True) for n, m in made.items()}
+    few = {n: ladder.without_images(m, data, (1,), model) for n, m in made.items()}
+    head, features = ladder.alone(model, data)
+    for name in ("original", "deleted", "unseen row, no codes"):
+        small = ladder.head_alone(made[name], data)
+        found = ladder.without_images(small, features, (1,), head)
+        assert found == pytest.approx(few[name], abs=1e-4)
     assert few["original"]["answers"] > 90
     assert few["one-bias"]["one_number"] == few["original"]["one_number"] > 90
     assert few["deleted"]["one_number"] == 0
