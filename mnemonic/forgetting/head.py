@@ -85,6 +85,7 @@ def at_the_head(
         settings={"strength": strength},
         seconds=time.perf_counter() - started,
         forgets_codes=forgets,
+        depth=None,
         layers=layers_of(old, {n: moved[n].detach() for n in old}, {}),
         candidates=None,
     )

@@ -46,6 +46,7 @@ def forget(
     rule: Rule = "amplitude",
     strength: Strength | float | None = None,
     sign: Sign | None = None,
+    layers: Literal["all", "last"] | Sequence[str] = "all",
     input_shape: tuple[int, int, int] | None = None,
     candidates: bool = False,
 ) -> Forgotten:
@@ -60,11 +61,14 @@ def forget(
         rule: ``"amplitude"`` is Algorithm 2 of the paper; ``"turn"`` and ``"unseen"``
             are ours, and move the last layer only (``mnemonic.forgetting.head``).
         strength: Of ``"amplitude"``, λ1 and λ2. Where missing, chosen on the codes over
-            the paper's grids: largest A_R + E_F there, ties broken by the smallest loss
-            (see ``mnemonic.forgetting.choice``). Of ``"turn"``, s: 1 projects, 2
-            mirrors; a right angle where missing. Of ``"unseen"``, β: length of the new
-            row in that of the others; ½ where missing.
+            the paper's grids: largest A_R + E_F there; of those that tie one that
+            takes the code far enough down (see ``mnemonic.forgetting.choice``). Of
+            ``"turn"``, s: 1 projects, 2 mirrors; a right angle where missing. Of
+            ``"unseen"``, β: length of the new row in that of the others; ½ where
+            missing.
         sign: Of ``"amplitude"``, +1 or -1; where missing, chosen likewise.
+        layers: Of ``"amplitude"``, which of them move: all, as in the paper; the last,
+            which gives the logits; or those named.
         input_shape: ``(C, H, W)`` of an input, where codes are ``None``.
         candidates: Of ``"amplitude"``: score every setting to the end, and give the
             table of them as well.
@@ -72,8 +76,9 @@ def forget(
     Returns:
         The new network with its report. Its ``forgets_codes`` is false, and a
         ``RuntimeWarning`` is given, where no setting tried forgets on the codes; there
-        is a ``RuntimeWarning`` as well where the network did not know them before, or
-        knows them so well that their gradients are 0.
+        is a ``RuntimeWarning`` as well where one does that may not forget images, or
+        not spare other classes, and where the network did not know the codes before,
+        or knows them so well that their gradients are 0.
 
     Raises:
         ValueError: If network, codes, classes, rule, strength or sign do not fit.
@@ -99,7 +104,7 @@ def forget(
             )
         if rule != "amplitude":
             return at_the_head(model, images, asked, rule, strength, are_codes=True)
-        return by_amplitude(model, *given, strength, sign, candidates)
+        return by_amplitude(model, *given, strength, sign, layers, candidates)
 
 
 def _noise(model, input_shape) -> Tensor:

@@ -20,6 +20,8 @@ class Forgotten:
         seconds: Wall clock of the whole rule, device synchronised.
         forgets_codes: Whether ``model`` misreads every code of the forget classes; none
             where no codes were given.
+        depth: Of ``"amplitude"``: how far below its best rival the surest of these
+            codes ended, in how far the surest was above.
         layers: One row a parameter tensor that may move: ``layer``, ``alpha`` (α_l, of
             ``"amplitude"``), the
             ``largest_step`` and ``median_step`` of its weights (absolute; the median
@@ -29,7 +31,7 @@ class Forgotten:
         candidates: Where it was asked for, one row a setting, as ``try_strengths``
             scores it on the codes: ``lambda1``, ``lambda2``, ``sign``,
             ``remaining_accuracy`` and ``forgetting_error`` (percent),
-            ``remaining_loss`` and ``forgetting_loss`` (nats).
+            ``remaining_loss`` (nats), ``spares`` and ``depth``.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class Forgotten:
     settings: dict[str, object]
     seconds: float
     forgets_codes: bool | None
+    depth: float | None
     layers: pd.DataFrame
     candidates: pd.DataFrame | None
 

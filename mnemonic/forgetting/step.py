@@ -32,11 +32,12 @@ from mnemonic.checks import check_samples, checked_classes
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.splits import belongs
 from mnemonic.fisher.diagonal import diagonal_fisher
-from mnemonic.forgetting.choice import best_row, try_strengths
+from mnemonic.forgetting.choice import REACH, best_row, try_strengths
 from mnemonic.forgetting.on_codes import on_codes
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
 from mnemonic.networks.asked import check_outputs, device_of
+from mnemonic.networks.layers import head_of
 from mnemonic.networks.running import double, in_float32, synchronise, undisturbed
 
 # Below this a squared gradient is taken for 0, so that 0/0 is 1 and nothing is
@@ -78,7 +79,7 @@ def forget_from_data(
             f"{list(classes)}; give at least one of them and one of the others"
         )
     with undisturbed():
-        return by_amplitude(model, inputs, labels, classes, strength, None, False)
+        return by_amplitude(model, inputs, labels, classes, strength, None)
 
 
 def amplitude(
@@ -101,7 +102,7 @@ def amplitude(
 
 
 def by_amplitude(
-    model, inputs, labels, classes, strength, sign, candidates
+    model, inputs, labels, classes, strength, sign, layers="all", candidates=False
 ) -> Forgotten:
     """Fishers, choice and step, on inputs that stand for the classes."""
     if not isinstance(strength, Strength | None):
@@ -109,7 +110,7 @@ def by_amplitude(
     synchronise(inputs.device)
     started = time.perf_counter()
     eta = _amplitude(in_float32(model), inputs, labels, classes)
-    step = Perturbation(model, eta)
+    step = Perturbation(model, _within(layers, model, inputs, eta))
     grid = GRID if strength is None else [strength]
     signs = (1, -1) if sign is None else [sign]
     settings = inputs, labels, classes, grid, signs
@@ -131,6 +132,16 @@ def by_amplitude(
             RuntimeWarning,
             stacklevel=3,
         )
+    elif strength is None and not (best["spares"] and best["depth"] >= REACH):
+        warnings.warn(
+            f"no setting tried takes the codes of {list(classes)} as far below the "
+            "others as images need, and spares the other codes: images of these "
+            "classes may still be read, or other classes suffer, above all in networks "
+            'with normalisation. Look at some images; try layers="last", or the rule '
+            '"unseen"',
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return Forgotten(
         model=moved,
         classes=classes,
@@ -138,12 +149,31 @@ def by_amplitude(
         settings={"strength": chosen, "sign": sign},
         seconds=seconds,
         forgets_codes=bool(forgets),
+        depth=best["depth"],
         layers=layers_of(
             *({n: each[i] for n, each in step.layers.items()} for i in (0, 2)),
             step.alphas,
         ),
         candidates=pd.DataFrame(rows) if candidates else None,
     )
+
+
+def _within(layers, model, inputs, eta) -> dict[str, Tensor]:
+    """The amplitudes of some layers."""
+    if layers == "all":
+        return eta
+    named = [head_of(model, inputs)[0]] if layers == "last" else layers
+    found = {
+        layer: [n for n in eta if n == layer or n.startswith(f"{layer}.")]
+        for layer in ([named] if isinstance(named, str) else named)
+    }
+    if not found or not all(found.values()):
+        raise ValueError(
+            f"layers is {layers!r}, with nothing that moves in it; give 'all', 'last', "
+            f"or names of layers or parameters, such as {list(eta)[-2:]}"
+        )
+    moving = {n for names in found.values() for n in names}
+    return {n: values for n, values in eta.items() if n in moving}
 
 
 def _amplitude(model, inputs, labels, classes) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ Example:
 """
 
 import itertools
+import math
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -101,6 +102,7 @@ class Perturbation:
         self._largest = _largest(eta)
         self.layers: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.alphas: dict[str, float] = {}
+        self._norms: dict[str, float] = {}
         named = dict(self.network.named_parameters())
         for name, w in model.named_parameters():
             if name in eta:
@@ -109,6 +111,7 @@ class Perturbation:
                 torch.div(eta[name], self._largest[name], out=rest)
                 rest = rest.to(w.device)
                 self.layers[name] = w.detach(), rest, named[name].detach()
+                self._norms[name] = float(rest.norm()) * self._largest[name]
 
     def scaled(self, strength: Strength, sign: Sign) -> dict[str, float]:
         """±α_l by name (Eq. 7), of a setting."""
@@ -125,6 +128,10 @@ class Perturbation:
                 else:
                     moved.copy_(torch.add(w, rest, alpha=scale).to(w.dtype))
         self.alphas = alphas
+
+    def length(self, alphas: dict[str, float]) -> float:
+        """‖α η‖ over all layers, for ±α_l by name."""
+        return math.hypot(*(alphas[name] * self._norms[name] for name in self.layers))
 
     def bytes_of_one(self, inputs: Tensor) -> int:
         """As ``fisher.chunks.bytes_of_one``, of a copy that runs on its own weights."""

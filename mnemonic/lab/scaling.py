@@ -24,7 +24,6 @@ from mnemonic.forgetting.report import Forgotten
 from mnemonic.forgetting.strengths import Strength
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scoring import two_numbers
-from mnemonic.lab.suspects import with_free_weights
 from mnemonic.models import build_model
 from mnemonic.networks.running import seeded, synchronise
 
@@ -55,8 +54,8 @@ def cost_of_codes(seed: int, n_classes: int, t_mix: float, distribution: str) ->
     with torch.no_grad():
         known = model(codes.images).argmax(1) == codes.labels
     row |= {"codes_known": 100 * float(known.double().mean())}
-    last_free = with_free_weights(model, data, "last layer")
-    return row | two_numbers(quietly_forget(last_free, codes, [c]).model, data, [c])
+    forgot = quietly_forget(model, codes, [c], layers="last").model
+    return row | two_numbers(forgot, data, [c])
 
 
 def _first_classes(data: ImageData, n_classes: int) -> ImageData:

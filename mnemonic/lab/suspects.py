@@ -24,13 +24,11 @@ from mnemonic.audits.outputs import logits_of, part_of
 from mnemonic.audits.relearning import accuracies_of
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
-from mnemonic.data.arrays import ImageData
 from mnemonic.lab.comparison import CONTROLS, start
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scoring import two_numbers
 from mnemonic.lab.settings import settings_for
 from mnemonic.networks.layers import last_layer
-from mnemonic.networks.running import copied
 
 PARTS = ("all layers", "last layer", "all but the last")
 # Two that train on what remains, and two that do not.
@@ -116,8 +114,12 @@ def suspect(line: Lineup, name: str) -> nn.Module:
         return line.never[line.seed % len(line.never)]
     access = line.access
     if name in PARTS:
-        free = with_free_weights(line.original, access.data, name)
-        return quietly_forget(free, access.codes, access.classes).model
+        head, _ = last_layer(line.original, access.data.input_shape)
+        every = dict(line.original.named_parameters())
+        below = [n for n in every if n.rpartition(".")[0] != head]
+        layers = {"all layers": "all", "last layer": "last"}.get(name, below)
+        given = line.original, access.codes, access.classes
+        return quietly_forget(*given, layers=layers).model
     ready = (None, METHODS["mnemonic"].preparation)
     if name not in METHODS or METHODS[name].preparation not in ready:
         raise ValueError(
@@ -126,26 +128,6 @@ def suspect(line: Lineup, name: str) -> nn.Module:
         )
     settings = settings_for(line.setup).get(name, {})
     return METHODS[name](line.original, access, seed=line.seed, **settings).model
-
-
-def with_free_weights(model: nn.Module, data: ImageData, part: str) -> nn.Module:
-    """A copy in which only some layers can be perturbed; the others are frozen.
-
-    Args:
-        model: Ends in a linear layer.
-        data: For the shape of an input.
-        part: One of ``PARTS``.
-
-    Returns:
-        The copy.
-    """
-    model = copied(model)
-    if part != "all layers":
-        head, _ = last_layer(model, data.input_shape)
-        for name, weight in model.named_parameters():
-            in_head = name.rpartition(".")[0] == head
-            weight.requires_grad_(in_head == (part == "last layer"))
-    return model
 
 
 def audited(

@@ -9,16 +9,16 @@ from mnemonic.lab import every_class, records, scaling
 
 
 @pytest.mark.usefixtures("smoke_networks")
-def test_every_class_is_forgotten_by_two_choices():
+def test_every_class_is_forgotten_by_three_choices():
     rows = every_class.every_class(0, "smoke", "mnist-5k")
     assert [(r["forget_class"], r["choice"]) for r in rows] == [
-        (c, choice) for c in range(10) for choice in ("codes", "paper")
+        (c, choice) for c in range(10) for choice in ("codes", "shortest", "paper")
     ]
     for row in rows:
         assert row["before_forgetting_error"] < 40
         if row["choice"] == "paper":
             assert (row["lambda1"], row["lambda2"]) == (1e-3, 10.0)
-        else:
+        elif row["choice"] == "codes":
             assert row["forgets_codes"]
             assert row["forgetting_error"] > 80
             assert row["remaining_accuracy"] > row["before_remaining_accuracy"] - 10
@@ -31,8 +31,8 @@ def test_the_papers_resnet_18_is_trained_by_one_cycle(monkeypatch):
         asked.append((type(model).__name__, recipe.epochs, recipe.schedule, t_mix))
         return model, None
 
-    def forget(model, codes, classes, strength):
-        strengths.append(strength)
+    def forget(model, codes, classes, candidates):
+        strengths.append(candidates)
         raise InterruptedError  # the rest is as in the other records
 
     monkeypatch.setattr("mnemonic.lab.profiles.trained", trained)
@@ -41,7 +41,7 @@ def test_the_papers_resnet_18_is_trained_by_one_cycle(monkeypatch):
     with pytest.raises(InterruptedError):
         every_class.every_class(0, "resnet18", "mnist-5k")
     assert asked == [("ResNet", 16, "one-cycle", 0.3)]
-    assert strengths == [None]
+    assert strengths == [True]
     assert mn.Profile.named("resnet18").strength == mn.Strength(1e-5, 1e4)
     assert {"cifar10-jpeg-resnet18", "tiny-imagenet-40-resnet18"} < set(records.RECORDS)
 
