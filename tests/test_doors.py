@@ -76,7 +76,7 @@ def test_archive_and_citation_say_the_same():
 
 
 def test_every_page_that_machines_are_sent_to_exists():
-    linked = re.findall(r"\]\(([\w./]+)\.html\)", read("book/_static/llms.txt"))
+    linked = re.findall(r"\]\(([\w./]+)\.html\)", read("book/llms.txt"))
     assert set(linked) <= PAGES
     assert {p for p in PAGES if p.startswith("notebooks/")} <= set(linked)
 
