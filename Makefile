@@ -22,7 +22,7 @@ export PIP_USER := 0
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test full bench soak lock pdf epub zip slides student clean
+.PHONY: help book chapter test full bench soak lock pdf epub zip slides figures student clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,7 @@ test: $(READY) ## Check the style, then test the package, the notebooks and the 
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n 2 --dist worksteal $(if $(SOAK),--soak)
 
-full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): wants a GPU, or hours
+full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): needs a GPU, or hours
 	$(BIN)/python -m mnemonic.publish --profile full
 
 bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limit, two workers
@@ -52,7 +52,7 @@ bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limi
 soak: $(READY) ## Kill, spoil and tire book and package for hours; record the counts
 	$(BIN)/python benchmarks/soak.py
 
-lock: $(READY) ## Write requirements.lock: the versions in .venv, with hashes; wants uv
+lock: $(READY) ## Write requirements.lock: the versions in .venv, with hashes; needs uv
 	@command -v uv >/dev/null || { echo "The lock file is written by uv, which is not" \
 	  "here: python3 -m pip install uv" >&2; exit 1; }
 	@mkdir -p _build && $(BIN)/python -m pip freeze --exclude-editable | \
@@ -87,6 +87,11 @@ zip: $(READY) ## The quick book as a zip of pages that open from disk
 
 slides: $(READY) ## Slides for one lecture, with the figures of the quick book
 	$(PUBLISH) --builder revealjs
+
+figures: $(READY) ## Every figure of the quick chapters as a file, and their alt texts
+	$(PUBLISH) --no-render
+	$(BIN)/python book/_extensions/from_chapter.py _build/executed/quick _build/figures
+	@echo "the figures: _build/figures"
 
 student: $(READY) ## The quick book and its notebooks without solutions
 	$(BIN)/python -m mnemonic.press.editions --profile quick

@@ -7,6 +7,8 @@ import ast
 import json
 import math
 import os
+import sys
+from base64 import b64decode
 from pathlib import Path
 from typing import ClassVar
 
@@ -82,3 +84,17 @@ def setup(app):
     app.add_directive("from-chapter", Figure)
     app.add_role("glued", Number())
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def write(folder, target):
+    """Every figure as a file by its name, and all alt texts in a list."""
+    target, figures = Path(target), figures_of(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name, (picture, _) in figures.items():
+        (target / f"{name}.png").write_bytes(b64decode(picture))
+    texts = "".join(f"{name}.png: {alt}\n" for name, (_, alt) in figures.items())
+    (target / "alt-texts.txt").write_text(texts, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(*sys.argv[1:])

@@ -18,26 +18,26 @@ from mnemonic.forgetting.strengths import step_scales
 
 
 def predict(
-    error_of_1: str,
+    error_of_8: str,
     accuracy_of_others: str,
     model: nn.Module,
     codes: MnemonicCodes,
     data: ImageData,
     result: Forgotten,
 ) -> None:
-    """What does the wrong sign do to class 1, and to the others?"""
+    """What does the wrong sign do to class 8, and to the others?"""
     choices = ("rises", "falls")
-    chosen(choices, error_of_1, accuracy_of_others)
+    chosen(choices, error_of_8, accuracy_of_others)
     wrong = forget(
-        model, codes, [1], **result.settings | {"sign": -result.settings["sign"]}
+        model, codes, [8], **result.settings | {"sign": -result.settings["sign"]}
     )
-    before, after = (validated(m, data, [1]) for m in (model, wrong.model))
+    before, after = (validated(m, data, [8]) for m in (model, wrong.model))
     error = after.forgetting_error - before.forgetting_error
     kept = after.remaining_accuracy - before.remaining_accuracy
     hint = "look at the right side of the figure with the parabola"
-    expect(error_of_1 == choices[error <= 0], hint)
+    expect(error_of_8 == choices[error <= 0], hint)
     expect(accuracy_of_others == choices[kept <= 0], hint)
-    done(f"E_F of class 1 changes by {error:+.1f} points, A_R by {kept:+.1f}.")
+    done(f"E_F of class 8 changes by {error:+.1f} points, A_R by {kept:+.1f}.")
 
 
 def change(
