@@ -211,7 +211,9 @@ def test_rows_and_attacker_of_the_page_are_those_of_the_package(
         kept = [c for c in range(10) if c not in classes]
         logits[:, classes] = -logits[:, kept].sum(1, keepdim=True)
     logits[:, classes] *= a
-    assert page["logits"] == pytest.approx(logits.flatten().tolist(), rel=1e-4, abs=1e-3)
+    assert np.array(page["logits"]) == pytest.approx(
+        logits.flatten().numpy(), rel=1e-4, abs=1e-3
+    )
     asked = logits, data.test.labels
     expected = brought_back(asked, asked, classes, least=page["least"])
     assert page["b"] == pytest.approx(expected.shift, rel=1e-4, abs=1e-3)
