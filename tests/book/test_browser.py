@@ -165,7 +165,8 @@ def test_playground_reads_what_is_drawn(play, playground):
     page.mouse.move(x, bottom, steps=8)
     page.mouse.up()
     said = page.get_by_role("status")
-    sync_api.expect(said).to_contain_text("Your drawing: classified as 1 before, as 1 now")
+    answer = "Your drawing: classified as 1 before, as 1 now"
+    sync_api.expect(said).to_contain_text(answer)
     assert (
         page.get_by_role("radio", name="image").and_(page.locator(":checked")).count()
         == 0
@@ -276,7 +277,7 @@ def test_rules_and_attacker_by_keyboard(play, playground):
     _, attacked = found("turn", 2.0, -1.0)
     assert shown(page) == attacked
     said = page.get_by_role("status")
-    sync_api.expect(said).to_contain_text("by the turned row, s 2.00. Attacker with a −1")
+    sync_api.expect(said).to_contain_text("turned row, s 2.00. Attacker with a −1")
 
     page.get_by_label("turned row").press("ArrowRight")
     after, attacked = found("unseen")
