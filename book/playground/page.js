@@ -188,11 +188,11 @@
   }
 
   /** Nothing but the attacker has changed: the network stays. */
-  function attacked(started = performance.now()) {
+  function attacked(started = performance.now(), news = "") {
     const logits = Rows.attacked(chosen.logits, state.forgets, state.attack);
     chosen.scores = showScores(logits);
-    showAttacker();
-    say(showInput());
+    showAttacker(news);
+    say(showInput(), news);
     showFacts(performance.now() - started);
   }
 
@@ -209,6 +209,7 @@
   /** The b that brings most back, at this a; b stays where none brings anything back. */
   function find() {
     const started = performance.now();
+    let news = "";
     const scoresOf = (logits) => F.evaluate(logits, labels, state.forgets);
     const logitsAt = (b) =>
       Rows.attacked(chosen.logits, state.forgets, { ...state.attack, b });
@@ -216,8 +217,9 @@
       const kept = [logitsBefore, chosen.logits].map((z) => scoresOf(z).remainingAccuracy);
       const b = Rows.bestShift(logitsAt(0), labels, state.forgets, Math.min(...kept) - 2);
       if (scoresOf(logitsAt(b)).forgettingError < 100) state.attack.b = b;
+      else news = "No b brings any of the images back. ";
     }
-    attacked(started);
+    attacked(started, news);
   }
 
   // ---- what is shown
@@ -239,7 +241,7 @@
     showSlider("s", s, s.toFixed(2));
   }
 
-  function showAttacker() {
+  function showAttacker(news) {
     const { a, b, others } = state.attack;
     showSlider("a", a, signed(a, 2));
     showSlider("b", b, signed(b, 1));
@@ -248,6 +250,7 @@
     at("back").replaceChildren(
       ...(eta
         ? [
+            news,
             make("b", { textContent: percent(100 - forgettingError, 0) }),
             ` of the forgotten images are recognised, at a remaining accuracy of ` +
               `${percent(remainingAccuracy)}.`,
@@ -375,7 +378,7 @@
   let telling;
 
   /** A few words for everyone, read out when the reader's hand has come to rest. */
-  function say({ name, before, after, sure }) {
+  function say({ name, before, after, sure }, news = "") {
     const { step, scores } = chosen;
     const { a, b, others } = state.attack;
     const list = DIGITS.filter((c) => state.forgets[c]).join(", ");
@@ -388,7 +391,7 @@
         `${others ? ", from the other logits" : ""}: ` +
         `${percent(100 - scores.forgettingError, 0)} are back.`;
     const text = step
-      ? `Forgetting ${list} by ${RULE_NAMES[state.rule]}${how}.${against} Remaining accuracy ` +
+      ? `${news}Forgetting ${list} by ${RULE_NAMES[state.rule]}${how}.${against} Remaining accuracy ` +
         `${percent(scores.remainingAccuracy)}, forgetting error ` +
         `${percent(scores.forgettingError)}. ` +
         `${name[0].toUpperCase()}${name.slice(1)}: classified as ${before} before, as ` +

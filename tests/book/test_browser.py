@@ -287,6 +287,7 @@ def test_rules_and_attacker_by_keyboard(play, playground):
 
     page.get_by_label("unseen row").press("ArrowRight")
     find.press("Enter")
+    sync_api.expect(said).to_contain_text("No b brings any of the images back.")
     assert page.get_by_label("is added").get_attribute("aria-valuetext") == "0.0"
     assert shown(page)[1] == 100
     page.get_by_label("sum of the other logits").press("Space")
