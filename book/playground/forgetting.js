@@ -14,6 +14,8 @@ const Forgetting = (() => {
   const PIXELS = SIDE * SIDE;
   const LAYERS = ["w1", "b1", "w2", "b2"];
   const FLOOR = 1e-30; // so that 0/0 is 1 and nothing is infinite
+  const REACH = 2; // how far below, in how far above
+  const SPARED = [1.5, 0.02]; // the loss of the remaining codes: so many times, plus
   const GRID = []; // the paper's strengths, by decades
   for (let e1 = -6; e1 <= 0; e1++) {
     for (let e2 = -1; e2 <= 5; e2++) GRID.push([10 ** e1, 10 ** e2]);
@@ -239,18 +241,18 @@ const Forgetting = (() => {
 
   const answerOf = (logits) => logits.indexOf(Math.max(...logits));
 
-  /** What a setting does to the codes: percent, and losses in nats. */
+  /** What a setting does to the codes: percent, loss in nats, margin in logits. */
   function codeScores(logits, forgets) {
     const k = forgets.length;
     const n = forgets.filter(Boolean).length;
-    let [kept, lost, remainingLoss, forgettingLoss] = [0, 0, 0, 0];
+    let [kept, lost, remainingLoss, margin] = [0, 0, 0, -Infinity];
     forgets.forEach((forget, c) => {
       const row = Array.from(logits.subarray(c * k, (c + 1) * k));
       const right = answerOf(row) === c;
       const total = logSumExp(row);
       if (forget) {
         lost += !right;
-        forgettingLoss += total - logSumExp(row.filter((_, j) => j !== c));
+        margin = Math.max(margin, row[c] - Math.max(...row.filter((_, j) => j !== c)));
       } else {
         kept += right;
         remainingLoss += total - row[c];
@@ -260,7 +262,7 @@ const Forgetting = (() => {
       remainingAccuracy: (100 * kept) / (k - n),
       forgettingError: (100 * lost) / n,
       remainingLoss: remainingLoss / (k - n),
-      forgettingLoss: forgettingLoss / n,
+      margin,
     };
   }
 
@@ -280,6 +282,8 @@ const Forgetting = (() => {
       );
       return outgoing({ w2, b2 }, sums).logits;
     };
+    const start = codeScores(logitsAt(each(() => 0)), forgets);
+    const norms = each((name) => Math.sqrt(eta[name].reduce((sum, v) => sum + v * v, 0)));
     const scored = new Map(); // settings that scale all layers alike share a run
     return strengths.flatMap(([lambda1, lambda2]) =>
       signs.map((sign) => {
@@ -287,23 +291,36 @@ const Forgetting = (() => {
         const key = [sign, ...Object.values(scales)].join();
         if (!scored.has(key)) {
           const logits = logitsAt(each((name) => sign * scales[name]));
-          scored.set(key, codeScores(logits, forgets));
+          const { margin, ...scores } = codeScores(logits, forgets);
+          const most = SPARED[0] * start.remainingLoss + SPARED[1];
+          scored.set(key, {
+            ...scores,
+            spares: scores.remainingLoss <= most,
+            depth: -margin / Math.max(start.margin, 1),
+            length: Math.hypot(...LAYERS.map((name) => scales[name] * norms[name])),
+          });
         }
         return { lambda1, lambda2, sign, ...scored.get(key) };
       }),
     );
   }
 
-  /** The largest A_R + E_F on the codes; a tie goes to the smallest loss there. */
+  /** The largest A_R + E_F on the codes; a tie goes to what spares the others, takes the
+      forget codes far enough down, and is the shortest step. */
   function best(rows) {
-    const points = (row) =>
-      Math.round(1e9 * (row.remainingAccuracy + row.forgettingError));
-    const loss = (row) => row.remainingLoss + row.forgettingLoss;
+    const rank = (row) => [
+      Math.round(1e9 * (row.remainingAccuracy + row.forgettingError)),
+      Number(row.spares),
+      Math.min(row.depth, REACH),
+      -row.length,
+    ];
+    const above = (a, b) => {
+      const i = a.findIndex((value, j) => value !== b[j]);
+      return i >= 0 && a[i] > b[i];
+    };
     return rows
-      .filter((row) => Number.isFinite(loss(row)))
-      .reduce((a, b) =>
-        points(b) > points(a) || (points(b) === points(a) && loss(b) < loss(a)) ? b : a,
-      );
+      .filter((row) => Number.isFinite(row.remainingLoss))
+      .reduce((a, b) => (above(rank(b), rank(a)) ? b : a));
   }
 
   /** A_R, E_F and the accuracy of each class, in percent, and the answer to each image. */

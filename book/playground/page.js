@@ -1,4 +1,4 @@
-/* The playground's page: controls, pictures and tables around forgetting.js. */
+/* The playground's page: controls, pictures and tables around forgetting.js and rows.js. */
 
 "use strict";
 
@@ -12,17 +12,26 @@
     w1: "hidden, weights", b1: "hidden, biases",
     w2: "output, weights", b2: "output, biases",
   };
+  const RULE_NAMES = {
+    step: "the paper’s step", turn: "the turned row",
+    unseen: "the unseen row", off: "the row switched off",
+  };
+  const FIRST = 0; // forgotten when the page opens
   const squared = F.squaredGradients(network, codes);
   const codeBatch = F.codeBatch(codes);
+  const hidden = F.forward(network, codeBatch).hidden;
   const testBatch = F.imageBatch(images, { mean, std });
   const logitsBefore = F.forward(network, testBatch).logits;
 
   const at = (id) => document.getElementById(`pg-${id}`);
   const root = document.getElementById("pg");
   const state = {
-    forgets: DIGITS.map((c) => c === 3),
+    forgets: DIGITS.map((c) => c === FIRST),
+    rule: "step",
     exponents: playgroundData.strength.map(Math.log10), // of lambda1, lambda2
     sign: "codes",
+    s: null, // a right angle
+    attack: null, // {a, b, others}
     input: null, // {batch, name, pixels}
     page: 0, // which ten test images are shown
   };
@@ -59,6 +68,7 @@
     return `${digits === "1" ? "" : `${digits} × `}10${raised}`;
   }
 
+  const signed = (value, digits) => value.toFixed(digits).replace("-", "−");
   const signOf = (sign) => (sign > 0 ? "plus" : "minus");
 
   /** Grey pixels on a canvas; `unit` is white. */
@@ -138,43 +148,55 @@
 
   // ---- what the controls ask for
 
-  let eta, tops, chosenStep, colours;
+  let eta, tops, chosen, colours;
 
-  function classesChanged() {
+  const untouched = () => ({ a: 1, b: 0, others: false });
+
+  function classesChanged(next = changed) {
     const started = performance.now();
     const n = state.forgets.filter(Boolean).length;
     eta = n && n < K ? F.amplitude(squared, state.forgets) : null;
     tops = eta && F.largestOf(eta);
-    changed(started);
+    state.attack = untouched();
+    next(started);
+  }
+
+  function byStep() {
+    const [lambda1, lambda2] = state.exponents.map((e) => 10 ** e);
+    const rows = F.candidates(
+      network, codeBatch, eta, state.forgets, [[lambda1, lambda2]], [1, -1],
+    );
+    const preferred = F.best(rows).sign;
+    const sign = state.sign === "codes" ? preferred : Number(state.sign);
+    const scales = F.scalesOf(tops, lambda1, lambda2);
+    const fresh = F.moved(network, eta, scales, sign);
+    return { fresh, rows, preferred, sign, scales, lambda1, lambda2 };
+  }
+
+  function byRows() {
+    const found = Rows.replaced(network, hidden, state.forgets, state.rule, state.s);
+    return { fresh: found.network, s: found.s };
   }
 
   function changed(started = performance.now()) {
-    const [lambda1, lambda2] = state.exponents.map((e) => 10 ** e);
-    let fresh = network;
-    let step = null;
-    if (eta) {
-      const rows = F.candidates(
-        network, codeBatch, eta, state.forgets, [[lambda1, lambda2]], [1, -1],
-      );
-      const preferred = F.best(rows).sign;
-      const sign = state.sign === "codes" ? preferred : Number(state.sign);
-      const scales = F.scalesOf(tops, lambda1, lambda2);
-      fresh = F.moved(network, eta, scales, sign);
-      step = { rows, preferred, sign, scales, lambda1, lambda2 };
-    }
-    const { logits } = F.forward(fresh, testBatch);
-    chosenStep = { fresh, step, logits };
-    showStrength(lambda1, lambda2);
-    showSigns(step);
-    const scores = showScores(logits);
-    showWeights(fresh, step);
-    const answer = showInput();
-    say(step, scores, answer);
+    const step = eta && (state.rule === "step" ? byStep() : byRows());
+    const fresh = step ? step.fresh : network;
+    chosen = { fresh, step, logits: F.forward(fresh, testBatch).logits };
+    showRule(step);
+    showWeights();
+    attacked(started);
+  }
+
+  /** Nothing but the attacker has changed: the network stays. */
+  function attacked(started = performance.now(), news = "") {
+    const logits = Rows.attacked(chosen.logits, state.forgets, state.attack);
+    chosen.scores = showScores(logits);
+    showAttacker(news);
+    say(showInput(), news);
     showFacts(performance.now() - started);
   }
 
-  function choose() {
-    const started = performance.now();
+  function choose(started = performance.now()) {
     if (!eta) return changed(started);
     const signs = state.sign === "codes" ? [1, -1] : [Number(state.sign)];
     const { lambda1, lambda2 } = F.best(
@@ -184,15 +206,57 @@
     changed(started);
   }
 
+  /** The b that brings most back, at this a; b stays where none brings anything back. */
+  function find() {
+    const started = performance.now();
+    let news = "";
+    const scoresOf = (logits) => F.evaluate(logits, labels, state.forgets);
+    const logitsAt = (b) =>
+      Rows.attacked(chosen.logits, state.forgets, { ...state.attack, b });
+    if (eta) {
+      const kept = [logitsBefore, chosen.logits].map((z) => scoresOf(z).remainingAccuracy);
+      const b = Rows.bestShift(logitsAt(0), labels, state.forgets, Math.min(...kept) - 2);
+      if (scoresOf(logitsAt(b)).forgettingError < 100) state.attack.b = b;
+      else news = "No b brings any of the images back. ";
+    }
+    attacked(started, news);
+  }
+
   // ---- what is shown
 
-  function showStrength(...strengths) {
-    strengths.forEach((value, i) => {
-      const slider = at(`lambda${i + 1}`);
-      slider.value = state.exponents[i];
-      slider.setAttribute("aria-valuetext", number(value));
-      at(`lambda${i + 1}-value`).textContent = number(value);
-    });
+  /** A slider keeps what fits on it; the text beside it is exact. */
+  function showSlider(id, value, text) {
+    at(id).value = value;
+    at(id).setAttribute("aria-valuetext", text);
+    at(`${id}-value`).textContent = text;
+  }
+
+  function showRule(step) {
+    for (const part of root.querySelectorAll("[data-rule]")) {
+      part.hidden = part.dataset.rule !== state.rule;
+    }
+    state.exponents.forEach((e, i) => showSlider(`lambda${i + 1}`, e, number(10 ** e)));
+    if (state.rule === "step") showSigns(step);
+    const s = step?.s ?? state.s ?? 1;
+    showSlider("s", s, s.toFixed(2));
+  }
+
+  function showAttacker(news) {
+    const { a, b, others } = state.attack;
+    showSlider("a", a, signed(a, 2));
+    showSlider("b", b, signed(b, 1));
+    at("rest").checked = others;
+    const { forgettingError, remainingAccuracy } = chosen.scores;
+    at("back").replaceChildren(
+      ...(eta
+        ? [
+            news,
+            make("b", { textContent: percent(100 - forgettingError, 0) }),
+            ` of the forgotten images are recognised, at a remaining accuracy of ` +
+              `${percent(remainingAccuracy)}.`,
+          ]
+        : []),
+    );
   }
 
   function showSigns(step) {
@@ -201,13 +265,12 @@
       [-1, 1].map((sign) => {
         if (!step) return { cells: [signOf(sign), "–", "–", "–"] };
         const row = step.rows.find((r) => r.sign === sign);
-        const loss = row.remainingLoss + row.forgettingLoss;
         const mark = step.preferred === sign ? " ✓" : "";
         return {
           className: step.sign === sign ? "pg-taken" : "",
           cells: [
             signOf(sign) + mark, row.remainingAccuracy.toFixed(0),
-            row.forgettingError.toFixed(0), Number.isFinite(loss) ? number(loss) : "∞",
+            row.forgettingError.toFixed(0), row.depth.toFixed(1),
           ],
         };
       }),
@@ -239,15 +302,17 @@
       .map((c) => `${c} (${percent((100 * counts[c]) / all, 0)})`);
     const rest = named.splice(4).length ? ", others" : "";
     at("destinations").textContent = named.length
-      ? `Images of the forget classes are now read as ${named.join(", ")}${rest}.`
+      ? `Images of the forget classes are now classified as ${named.join(", ")}${rest}.`
       : "";
   }
 
   function showInput() {
     const { batch, name, pixels, unit } = state.input;
-    const [before, after] = [network, chosenStep.fresh].map((weights) =>
-      F.softmax(F.forward(weights, batch).logits),
-    );
+    const fresh = F.forward(chosen.fresh, batch).logits;
+    const [before, after] = [
+      F.forward(network, batch).logits,
+      Rows.attacked(fresh, state.forgets, state.attack),
+    ].map(F.softmax);
     showAnswers(...[before, after].map((p) => p.map((v) => 100 * v)));
     paint(at("seen"), pixels, unit);
     at("seen").setAttribute("aria-label", `What the network sees: ${name}.`);
@@ -255,13 +320,13 @@
     return { name, before: top(before), after: top(after), sure: after[top(after)] };
   }
 
-  function showWeights(fresh, step) {
+  function showWeights() {
+    const { fresh, step } = chosen;
     const steps = F.stepsOf(network, fresh);
     const units = network.b1.length;
     const most = F.largestOf(steps);
-    const top = Math.max(most.w2, most.b2);
-    const opacity = (value) =>
-      value > 0 ? Math.max(0, 1 + Math.log10(value / top) / 4) : 0;
+    const opacity = (value) => // a bias may move much further than the weights
+      value > 0 ? Math.min(1, Math.max(0, 1 + Math.log10(value / most.w2) / 4)) : 0;
     const cells = DIGITS.flatMap((c) => {
       const side = colours[Number(state.forgets[c])];
       const row = Array.from(steps.w2.subarray(c * units, (c + 1) * units), (v) => [
@@ -293,16 +358,16 @@
     at("pixel-map").setAttribute(
       "aria-label",
       "Map of the mean step of the hidden weights at each of 28 by 28 pixels, largest " +
-        `${number(brightest)}. It looks like noise, as the codes do.`,
+        number(brightest) + (brightest ? ". It looks like noise, as the codes do." : "."),
     );
     fill(
       at("layers"),
       F.LAYERS.map((name) => {
-        const scale = step ? step.scales[name] : 0;
-        const cap = !step ? "–" : scale === step.lambda1 ? "λ₁" : "λ₂";
+        const scale = step?.scales?.[name];
+        const cap = scale ? (scale === step.lambda1 ? "λ₁" : "λ₂") : "–";
         return {
           cells: [
-            LAYER_NAMES[name], number(scale), cap, number(most[name]), number(meanOf(steps[name])),
+            LAYER_NAMES[name], scale ? number(scale) : "–", cap, number(most[name]), number(meanOf(steps[name])),
           ],
         };
       }),
@@ -311,15 +376,25 @@
 
   let telling;
 
-  /** One sentence for everyone, read out when the reader's hand has come to rest. */
-  function say(step, scores, { name, before, after, sure }) {
+  /** A few words for everyone, read out when the reader's hand has come to rest. */
+  function say({ name, before, after, sure }, news = "") {
+    const { step, scores } = chosen;
+    const { a, b, others } = state.attack;
     const list = DIGITS.filter((c) => state.forgets[c]).join(", ");
+    const how =
+      state.rule === "step" ? `, sign ${signOf(step?.sign)}`
+      : state.rule === "turn" ? `, s ${step?.s.toFixed(2)}` : "";
+    const against =
+      a === 1 && b === 0 && !others ? ""
+      : ` Attacker with a ${signed(a, 2)} and b ${signed(b, 1)}` +
+        `${others ? ", from the other logits" : ""}: ` +
+        `${percent(100 - scores.forgettingError, 0)} are back.`;
     const text = step
-      ? `Forgetting ${list}, sign ${signOf(step.sign)}: remaining accuracy ` +
+      ? `${news}Forgetting ${list} by ${RULE_NAMES[state.rule]}${how}.${against} Remaining accuracy ` +
         `${percent(scores.remainingAccuracy)}, forgetting error ` +
         `${percent(scores.forgettingError)}. ` +
-        `${name[0].toUpperCase()}${name.slice(1)}: read as ${before} before, as ${after} ` +
-        `now (${percent(100 * sure, 0)}).`
+        `${name[0].toUpperCase()}${name.slice(1)}: classified as ${before} before, as ` +
+        `${after} now (${percent(100 * sure, 0)}).`
       : "Nothing moves: choose at least one class to forget, and leave at least one.";
     clearTimeout(telling);
     telling = setTimeout(() => {
@@ -343,9 +418,7 @@
 
   function take(batch, name, pixels, unit) {
     state.input = { batch, name, pixels, unit };
-    if (chosenStep) {
-      say(chosenStep.step, F.evaluate(chosenStep.logits, labels, state.forgets), showInput());
-    }
+    if (chosen) say(showInput());
   }
 
   function takeImage(i) {
@@ -471,7 +544,37 @@
       changed();
     });
   }
-  at("choose").addEventListener("click", choose);
+  for (const radio of root.elements["pg-rule"]) {
+    radio.addEventListener("change", () => {
+      state.rule = radio.value;
+      state.attack = untouched();
+      changed();
+    });
+  }
+  at("s").addEventListener("input", () => {
+    state.s = Number(at("s").value);
+    soon(changed);
+  });
+  at("right").addEventListener("click", () => {
+    state.s = null;
+    changed();
+  });
+  for (const name of ["a", "b"]) {
+    at(name).addEventListener("input", () => {
+      state.attack[name] = Number(at(name).value);
+      soon(attacked);
+    });
+  }
+  at("rest").addEventListener("change", () => {
+    state.attack.others = at("rest").checked;
+    attacked();
+  });
+  at("find").addEventListener("click", find);
+  at("undo").addEventListener("click", () => {
+    state.attack = untouched();
+    attacked();
+  });
+  at("choose").addEventListener("click", () => choose());
   at("paper").addEventListener("click", () => {
     state.exponents = playgroundData.strength.map(Math.log10);
     changed();
@@ -480,12 +583,12 @@
     const taken = [...root.elements["pg-input"]].findIndex((r) => r.checked);
     state.page += 1;
     showTen();
-    at("images").querySelectorAll("input")[taken >= 0 && taken < K ? taken : 3].click();
+    at("images").querySelectorAll("input")[taken >= 0 && taken < K ? taken : FIRST].click();
   });
   root.addEventListener("submit", (event) => event.preventDefault());
   new MutationObserver(() => {
     readColours();
-    showWeights(chosenStep.fresh, chosenStep.step);
+    showWeights();
   }).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
   at("rows").append(...DIGITS.map((c) => make("li", { textContent: c })));
@@ -498,8 +601,7 @@
   at("wait").hidden = true;
   root.hidden = false;
   readColours();
-  const first = at("images").querySelectorAll("input")[3];
-  first.checked = true;
-  takeImage(ofClass[3][0]);
-  classesChanged();
+  at("images").querySelectorAll("input")[FIRST].checked = true;
+  takeImage(ofClass[FIRST][0]);
+  classesChanged(choose);
 })();

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import mnemonic as mn
+from mnemonic.audits.diagnoses import brought_back
+from mnemonic.audits.outputs import logits_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not here")
 
@@ -89,14 +91,13 @@ def shown(page):
     ]
 
 
-def computed(playground, classes, strength, sign=None):
+def computed(playground, classes, strength=None, sign=None, rule="amplitude"):
     """The same, as the package computes them."""
     with warnings.catch_warnings():
         # in the smoke profile some codes are half learned
         warnings.simplefilter("ignore", RuntimeWarning)
-        result = mn.forget(
-            playground.model, playground.codes, classes, strength=strength, sign=sign
-        )
+        how = {"rule": rule, "strength": strength, "sign": sign}
+        result = mn.forget(playground.model, playground.codes, classes, **how)
     scores = mn.evaluate(result.model, playground.data, classes)
     return result, [
         pytest.approx(value, abs=0.0501)  # one digit is shown
@@ -114,21 +115,24 @@ def slide(page, name, exponent):
     assert float(slider.input_value()) == pytest.approx(exponent)
 
 
-def test_playground_opens_from_the_disk_with_the_papers_strength(play, playground):
+def test_playground_opens_from_the_disk_with_what_the_codes_choose(play, playground):
     page = play()
-    _, scores = computed(playground, [3], mn.Strength(1e-3, 10.0))
+    _, scores = computed(playground, [0])
     assert shown(page) == scores
     assert "profile smoke. These numbers mean nothing" in page.inner_text("#pg-facts")
     assert page.get_by_role("checkbox", checked=True).count() == 1
-    assert page.get_by_label("forget 3").is_checked()
+    assert page.get_by_label("forget 0").is_checked()
+    page.get_by_role("button", name="The paper’s strength").click()
+    _, scores = computed(playground, [0], mn.Strength(1e-3, 10.0))
+    assert shown(page) == scores
 
 
 def test_playground_by_mouse(play, playground):
     page = play()
     page.get_by_label("forget 5").click()
-    page.get_by_label("forget 3").click()
+    page.get_by_label("forget 0").click()
     page.get_by_role("button", name="Choose on the codes").click()
-    result, scores = computed(playground, [5], None)
+    result, scores = computed(playground, [5])
     assert shown(page) == scores
     log = [float(page.locator(f"#pg-lambda{i}").input_value()) for i in (1, 2)]
     strength, sign = result.settings.values()
@@ -161,7 +165,8 @@ def test_playground_reads_what_is_drawn(play, playground):
     page.mouse.move(x, bottom, steps=8)
     page.mouse.up()
     said = page.get_by_role("status")
-    sync_api.expect(said).to_contain_text("Your drawing: read as 1 before, as 1 now")
+    answer = "Your drawing: classified as 1 before, as 1 now"
+    sync_api.expect(said).to_contain_text(answer)
     assert (
         page.get_by_role("radio", name="image").and_(page.locator(":checked")).count()
         == 0
@@ -189,33 +194,33 @@ def test_playground_reads_what_is_drawn(play, playground):
 def test_playground_by_keyboard(play, playground):
     page = play()
     page.get_by_label("forget 0").focus()
-    page.keyboard.press("Space")
+    page.keyboard.press("Space")  # no longer 0
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     for _ in range(2):
         page.keyboard.press("Tab")
-    page.keyboard.press("Space")  # no longer 3
+    page.keyboard.press("Space")
     checked = page.get_by_role("checkbox", checked=True)
-    assert [box.get_attribute("value") for box in checked.all()] == ["0", "1"]
+    assert [box.get_attribute("value") for box in checked.all()] == ["1", "3"]
     slide(page, "caps the scale", -1.5)
     slide(page, "caps the step", 0.7)
     page.wait_for_timeout(100)
     assert page.get_by_label("caps the step").get_attribute("aria-valuetext") == "5"
-    _, scores = computed(playground, [0, 1], mn.Strength(10**-1.5, 10**0.7))
+    _, scores = computed(playground, [1, 3], mn.Strength(10**-1.5, 10**0.7))
     assert shown(page) == scores
 
     page.get_by_role("button", name="Choose on the codes").press("Enter")
-    _, scores = computed(playground, [0, 1], None)
+    _, scores = computed(playground, [1, 3])
     assert shown(page) == scores
 
     page.get_by_label("codes choose").press("ArrowRight")
     assert page.get_by_label("minus", exact=True).is_checked()
     page.get_by_role("radio", name="a three").press("ArrowRight")
     said = page.get_by_role("status")
-    sync_api.expect(said).to_contain_text("a four: read as")
+    sync_api.expect(said).to_contain_text("a four: classified as")
     code = page.get_by_role("radio", name="the code of 8")
     code.press("Space")
-    sync_api.expect(said).to_contain_text("The code of 8: read as")
+    sync_api.expect(said).to_contain_text("The code of 8: classified as")
     for control in (
         *(page.get_by_label(n) for n in ("forget 0", "caps the scale")),
         code,
@@ -228,6 +233,66 @@ def test_playground_by_keyboard(play, playground):
                  (getComputedStyle(n).outlineStyle !== "none"))"""
         )
         assert max(outline) >= 2, control
+
+
+def test_rules_and_attacker_by_keyboard(play, playground):
+    page = play()
+    before = mn.evaluate(playground.model, playground.data, [0]).remaining_accuracy
+
+    def found(rule, strength=None, a=1.0):
+        """A_R and E_F after the rule, and with the b that the package finds."""
+        result, after = computed(playground, [0], strength, rule=rule)
+        data = playground.data
+        asked = logits_of(result.model, data, data.test), data.test.labels
+        asked[0][:, 0] *= a
+        least = min(before, mn.evaluate(result.model, data, [0]).remaining_accuracy)
+        back = brought_back(asked, asked, [0], least=least - 2)
+        # an image that hangs by a hair, of 900 and of 100, may be on either side
+        kept = pytest.approx(back.remaining_accuracy.value, abs=0.2)
+        return after, [kept, pytest.approx(100 - back.back.value, abs=1.06)]
+
+    find = page.get_by_role("button", name="Find the best b")
+    page.get_by_label("paper’s step").press("ArrowRight")
+    assert page.get_by_label("turned row").is_checked()
+    assert not page.get_by_label("caps the scale").is_visible()
+    after, attacked = found("turn")
+    assert shown(page) == after
+    find.press("Enter")
+    assert shown(page) == attacked
+
+    slider = page.get_by_label("says how far")
+    slider.press("End")
+    for _ in range(4):
+        slider.press("ArrowLeft")
+    sync_api.expect(slider).to_have_attribute("aria-valuetext", "2.00")
+    page.get_by_role("button", name="Undo").press("Enter")
+    after, _ = found("turn", 2.0)
+    assert shown(page) == after
+    a = page.get_by_label("scales the logit")
+    a.press("Home")
+    for _ in range(12):
+        a.press("ArrowRight")
+    sync_api.expect(a).to_have_attribute("aria-valuetext", "−1.00")
+    find.press("Enter")
+    _, attacked = found("turn", 2.0, -1.0)
+    assert shown(page) == attacked
+    said = page.get_by_role("status")
+    sync_api.expect(said).to_contain_text("turned row, s 2.00. Attacker with a −1")
+
+    page.get_by_label("turned row").press("ArrowRight")
+    after, attacked = found("unseen")
+    assert shown(page) == after  # and the attacker begins anew
+    find.press("Enter")
+    assert shown(page) == attacked
+
+    page.get_by_label("unseen row").press("ArrowRight")
+    find.press("Enter")
+    sync_api.expect(said).to_contain_text("No b brings any of the images back.")
+    assert page.get_by_label("is added").get_attribute("aria-valuetext") == "0.0"
+    assert shown(page)[1] == 100
+    page.get_by_label("sum of the other logits").press("Space")
+    find.press("Enter")
+    assert shown(page)[1] < 50
 
 
 TIMED = """async ([control, event]) => {
@@ -247,6 +312,9 @@ TIMED = """async ([control, event]) => {
         ("#pg-lambda2", "input"),
         ("#pg-classes input", "change"),
         ("#pg-choose", "click"),
+        ("[name=pg-rule][value=turn]", "change"),
+        ("#pg-b", "input"),
+        ("#pg-find", "click"),
     ],
     ids=lambda change: change[0],
 )
@@ -257,9 +325,10 @@ def test_playground_answers_in_a_tenth_of_a_second(play, change):
 
 def test_playground_says_when_there_is_nothing_to_do(play):
     page = play()
-    page.get_by_label("forget 3").press("Space")
+    page.get_by_label("forget 0").press("Space")
     sync_api.expect(page.get_by_role("status")).to_contain_text("Nothing moves")
-    page.get_by_role("button", name="Choose on the codes").click()
+    for name in ("Choose on the codes", "Find the best b"):
+        page.get_by_role("button", name=name).click()
     for c in range(10):
         page.get_by_label(f"forget {c}").check()
     sync_api.expect(page.get_by_role("status")).to_contain_text("Nothing moves")
@@ -288,7 +357,7 @@ def orange(page):
         """() => {
              const canvas = document.getElementById("pg-output-map");
              const { data } = canvas.getContext("2d").getImageData(0, 0, 66, 10);
-             const at = 4 * (3 * 66 + 65);  // the bias of class 3
+             const at = 4 * 65;  // the bias of class 0
              return Array.from(data.slice(at, at + 3));
            }"""
     )
