@@ -139,7 +139,7 @@ def test_the_digit_is_counted_and_the_rest_measured_without_it(vae, data):
     judge = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
     score = generators.Scorer(judge, data, 2, "test")
     assert (len(score.forget), len(score.rest)) == (10, 30)
-    found = score(vae, 0, distance=True)
+    found = score(vae, 0, more=True)
     inputs = (vae.samples(1000, 0) - data.mean) / data.std
     with torch.no_grad():
         answers = judge(inputs).argmax(1)
@@ -167,10 +167,10 @@ def test_batches_are_of_the_digit_and_of_the_others(data):
 def test_plans_are_told_of_step_by_step():
     rows = generators.forgotten(
         0, "smoke-fast", [["surgery", "sgd", 1e-3], ["ascent", "sgd", 1e6]], 3,
-        "validation", 2, 1,
+        "validation", 3, 1,
     )  # fmt: skip
     assert [r["rule"] for r in rows[:2]] == ["before", "never saw"]
-    assert [r["step"] for r in rows if r["rule"] == "surgery"] == [1, 2]
+    assert [r["step"] for r in rows if r["rule"] == "surgery"] == [1, 3]
     last = [r for r in rows if r["rule"] == "surgery"][-1]
     assert abs(last["left"]) < 1e-3
     assert last["distance"] > 0
