@@ -54,10 +54,11 @@ def operated(
         rule: Key of ``RULES``.
         rate: Of the optimiser.
         optimizer: ``"sgd"``; ``"adam"``, which turns the step; or ``"adam,
-            projected"``, whose step has its part along g_R taken away.
+            projected"``, whose step is turned back: its part along g_R is taken away,
+            and by ``"mirror"`` that along g_F.
 
     Yields:
-        ``between``, the cosine of g_F and g_R, and ``left``, that of the step and g_R.
+        Cosines: ``between`` g_F and g_R, and of the step ``to_f`` and ``to_r``.
     """
     weights = [w for w in model.parameters() if w.requires_grad]
     sizes = [w.numel() for w in weights]
@@ -76,8 +77,11 @@ def operated(
         mover.step()
         step = parameters_to_vector(weights).detach() - before
         if optimizer == "adam, projected":
-            step = without(step, g_r)
+            step = without(step, g_f if rule == "mirror" else g_r)
             vector_to_parameters(before + step, weights)
         taken += 1
-        cosines = torch.cosine_similarity(torch.stack([g_f, step]), g_r[None])
-        yield dict(zip(("between", "left"), cosines.tolist(), strict=True))
+        pairs = {"between": (g_f, g_r), "to_f": (step, g_f), "to_r": (step, g_r)}
+        yield {
+            name: float(torch.cosine_similarity(*pair, dim=0))
+            for name, pair in pairs.items()
+        }

@@ -56,8 +56,8 @@ def test_a_step_of_sgd_is_the_rate_times_the_rule(rule, expected):
     torch.testing.assert_close(step, 0.1 * expected, rtol=1e-4, atol=1e-6)
     assert told["between"] == pytest.approx(float(torch.cosine_similarity(F, R)))
     cosine = torch.cosine_similarity(expected, R[0], dim=0)
-    assert told["left"] == pytest.approx(float(cosine), abs=1e-5)
-    assert (rule == "surgery") == (abs(told["left"]) < 1e-5)
+    assert told["to_r"] == pytest.approx(float(cosine), abs=1e-5)
+    assert (rule == "surgery") == (abs(told["to_r"]) < 1e-5)
 
 
 def test_alternation_goes_down_the_other_at_every_second_step():
@@ -69,10 +69,13 @@ def test_alternation_goes_down_the_other_at_every_second_step():
 def test_adam_leaves_the_plane_and_a_projected_step_does_not():
     ((step, told),) = steps("surgery", optimizer="adam")
     torch.testing.assert_close(step.abs(), torch.full((3,), 0.1))  # by its signs
-    assert abs(told["left"]) > 0.1
-    ((projected, told),) = steps("surgery", optimizer="adam, projected")
-    torch.testing.assert_close(projected, without(step, R[0]), rtol=1e-4, atol=1e-6)
-    assert abs(told["left"]) < 1e-5
+    assert abs(told["to_r"]) > 0.1
+    for rule, kept, name in (("surgery", R, "to_r"), ("mirror", F, "to_f")):
+        ((step, _),) = steps(rule, optimizer="adam")
+        ((projected, told),) = steps(rule, optimizer="adam, projected")
+        expected = without(step, kept[0])
+        torch.testing.assert_close(projected, expected, rtol=1e-4, atol=1e-6)
+        assert abs(told[name]) < 1e-5
 
 
 def test_frozen_weights_do_not_move():
@@ -172,7 +175,7 @@ def test_plans_are_told_of_step_by_step():
     assert [r["rule"] for r in rows[:2]] == ["before", "never saw"]
     assert [r["step"] for r in rows if r["rule"] == "surgery"] == [1, 3]
     last = [r for r in rows if r["rule"] == "surgery"][-1]
-    assert abs(last["left"]) < 1e-3
+    assert abs(last["to_r"]) < 1e-3
     assert last["distance"] > 0
     # One that diverges has no row of its wreck.
     assert [r["step"] for r in rows if r["rule"] == "ascent"] in ([], [1])
