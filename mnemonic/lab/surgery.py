@@ -4,7 +4,7 @@ With g_F and g_R the gradients of a loss on what shall go and on what shall stay
 up g_F harms the rest as far as the two point the same way. Bae et al. 2023 (Gradient
 Surgery for One-shot Unlearning on Generative Model) take that part away first:
 
-    θ <- θ + η (g_F - (⟨g_F, g_R⟩ / ‖g_R‖²) g_R).
+    w <- w + γ (g_F - (⟨g_F, g_R⟩ / ‖g_R‖²) g_R).
 
 The loss is whatever has a gradient: a generator's, or a classifier's.
 
