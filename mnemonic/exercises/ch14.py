@@ -29,9 +29,9 @@ def predict(harm: str, vae: VAE, data: ImageData, c: int) -> None:
         model = copied(vae)
         model.encoder.requires_grad_(False)
         losses = [partial(loss, model, part) for part in parts]
-        before = float(losses[1]())
+        before = float(losses[1]().detach())
         next(operated(model, *losses, "surgery", rate))
-        return float(losses[1]()) - before
+        return float(losses[1]().detach()) - before
 
     once, double = harmed(1e-3), harmed(2e-3)
     truth = choices[int(double > 2.9 * once)]
