@@ -46,6 +46,7 @@ full: $(READY) ## As book, on all of MNIST (in MNEMONIC_DATA): needs a GPU, or h
 bench: $(READY) ## Measure how long forgetting takes, the Fisher beside its limit, two workers
 	$(PIP) -e '.[bench,dask,ray]' # what the Fisher and the workers are compared with
 	$(BIN)/python benchmarks/forgetting.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/workers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fisher.py
 
