@@ -110,15 +110,9 @@ def distances(
         ``"<whose>-<split>/js"``, ``".../kl"`` and ``".../activation_distance"``, means
         over images and references, both samples for the intervals.
 
-    Raises:
-        ValueError: If there is no reference, or something else does not fit.
+    A ``ValueError`` says what of references, data or classes does not fit.
     """
-    given = references if isinstance(references, Sequence) else []
-    if not (given and all(isinstance(network, nn.Module) for network in given)):
-        raise ValueError(
-            f"references are {references!r}; give a list of at least one network that "
-            "was trained without the forget classes, such as [network]"
-        )
+    checked_references(references)
     measures = {
         "js": (js, "nats"),
         "kl": (lambda p, q: kl(q.double(), p.double()), "nats"),
@@ -132,6 +126,17 @@ def distances(
             each = torch.stack([between(p, q) for q in qs])
             found[f"{name}/{measure}"] = mean_of(each, unit=unit)
     return found
+
+
+def checked_references(references: object) -> list[nn.Module]:
+    """As a list, or a ``ValueError`` where it is none of networks."""
+    given = list(references) if isinstance(references, Sequence) else []
+    if not (given and all(isinstance(network, nn.Module) for network in given)):
+        raise ValueError(
+            f"references are {references!r}; give a list of at least one network that "
+            "was trained without the forget classes, such as [network]"
+        )
+    return given
 
 
 def fresh_weights(model: nn.Module, *, seed: int = 0) -> nn.Module:
