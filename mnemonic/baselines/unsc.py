@@ -143,6 +143,7 @@ def runner_up(model: nn.Module, images: Handed, classes: tuple[int, ...]) -> Ten
         "learning_rate": Range(1e-3, 0.3),
         "energy": Range(0.8, 0.999, share=True),
     },
+    economy={"epochs": 10},
 )
 def unsc(
     model: nn.Module,
