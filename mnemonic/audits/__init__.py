@@ -26,7 +26,11 @@ from mnemonic.audits.membership import (
     loss_attack,
     matched_losses,
 )
+from mnemonic.audits.nearest import nearest_neighbours, transfer
+from mnemonic.audits.neighbours import neighbour_attack
 from mnemonic.audits.probes import linear_probes
 from mnemonic.audits.prototypes import prototype_attack
+from mnemonic.audits.recovery import pruned, quantised
 from mnemonic.audits.relearning import relearn, relearn_remaining
+from mnemonic.audits.residual import residual_knowledge
 from mnemonic.audits.similarity import cka, feature_similarity

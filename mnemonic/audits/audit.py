@@ -13,7 +13,8 @@ Example:
     ... )
     >>> table = audit(mn.build_model("mlp", data), data, classes=[1])
     >>> sorted(set(table["audit"]))
-    ['accuracy', 'distance', 'membership', 'output', 'probe', 'prototype', 'relearning']
+    ['accuracy', 'distance', 'membership', 'nearest', 'output', 'probe', 'prototype',
+    'recovery', 'relearning', 'residual']
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from mnemonic.audits.membership import (
     loss_attack,
     matched_losses,
 )
+from mnemonic.audits.nearest import nearest_neighbours
+from mnemonic.audits.neighbours import neighbour_attack
 from mnemonic.audits.outputs import (
     answered_right,
     check_fits,
@@ -44,7 +47,9 @@ from mnemonic.audits.outputs import (
 )
 from mnemonic.audits.probes import linear_probes, probed_layers
 from mnemonic.audits.prototypes import prototype_attack
+from mnemonic.audits.recovery import BITS, SHARE, pruned, quantised
 from mnemonic.audits.relearning import FRESH, SAMPLES, relearn, relearn_remaining
+from mnemonic.audits.residual import residual_knowledge
 from mnemonic.audits.similarity import feature_similarity
 from mnemonic.checks import checked_classes, checked_seed
 from mnemonic.codes import MnemonicCodes, checked_codes
@@ -90,8 +95,9 @@ def audit(
     Returns:
         One row a measure, with the columns
 
-        - ``audit``: ``output``, ``accuracy``, ``membership``, ``distance``, ``probe``,
-          ``similarity``, ``prototype``, ``relearning`` or ``exposure``;
+        - ``audit``: ``output``, ``accuracy``, ``membership``, ``neighbours``,
+          ``distance``, ``probe``, ``nearest``, ``similarity``, ``prototype``,
+          ``residual``, ``recovery``, ``relearning`` or ``exposure``;
         - ``measure``: of what, such as ``k=5/forget_accuracy``;
         - ``value``, ``low``, ``high``: with its 95 % interval, NaN where it has none;
         - ``reference``, ``reference_sd``: mean of the same measure over the references,
@@ -101,9 +107,10 @@ def audit(
         - ``unit``: ``%``, ``nats`` or ``1``;
         - ``n``: images behind the value.
 
-        With few test images of the forget classes there are no rows ``loss/…``.
-        The curve has the k that every class has training images for; a network that
-        does not end in a linear layer has no rows ``prototype``; ``probe`` is of the
+        With few test images of the forget classes there are no rows ``loss/…`` and
+        ``neighbours``. The curve has the k that every class has training images for; a
+        network that does not end in a linear layer has no rows ``prototype`` and
+        ``nearest``; ``probe`` is of the
         top-level layers that are more than a linear map of the pixels, ``similarity``
         of the top-level layers whose names all networks share.
 
@@ -158,6 +165,8 @@ def measure(
         enter("membership", "loss/", loss_attack(*losses, seed=seed))
     enter("membership", "entropy/", {"called_members": entropy_attack(model, **asked)})
     if references:
+        if len(losses[0]) >= FEWEST:
+            enter("neighbours", "", neighbour_attack(model, references, **asked))
         enter("distance", "", distances(model, references, **asked))
     forget, fresh = part_of(data, "train", classes), fresh_weights(model, seed=seed)
     answers = [logits_of(network, data, forget) for network in (model, fresh)]
@@ -173,8 +182,13 @@ def measure(
     if original is not None:
         enter("similarity", "original/", feature_similarity(model, original, **how))
     if last_linear(model, data) is not None:
+        enter("nearest", "", nearest_neighbours(model, **asked))
         enter("prototype", "", prototype_attack(model, **how))
         enter("prototype", "levelled/", prototype_attack(model, level=True, **how))
+    enter("residual", "", residual_knowledge(model, **how))
+    for bits in BITS:
+        enter("recovery", f"{bits} bits/", quantised(model, bits=bits, **asked))
+    enter("recovery", f"{SHARE:.0%} pruned/", pruned(model, **asked))
     fewest = int(torch.bincount(data.train.labels.cpu()).min())
     for k in SAMPLES:
         if k <= fewest:

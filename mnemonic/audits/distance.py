@@ -29,15 +29,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, mean_of
 from mnemonic.audits.outputs import inputs_of, logits_of, part_of, quarters, told_apart
+from mnemonic.baselines.attack import towards
 from mnemonic.baselines.distances import kl
 from mnemonic.checks import checked_tensors
 from mnemonic.data.arrays import ImageData, checked_data
-from mnemonic.networks.asked import check_loss, check_outputs, device_of
-from mnemonic.networks.running import copied, evaluation_mode, seeded, taken
+from mnemonic.networks.asked import check_outputs, device_of
+from mnemonic.networks.running import copied, seeded
 from mnemonic.storage import generator_for
 
 BOUND, STEP, STEPS = 0.03, 0.01, 3  # of OU@ε, in pixel values of [0, 1]
@@ -110,15 +110,9 @@ def distances(
         ``"<whose>-<split>/js"``, ``".../kl"`` and ``".../activation_distance"``, means
         over images and references, both samples for the intervals.
 
-    Raises:
-        ValueError: If there is no reference, or something else does not fit.
+    A ``ValueError`` says what of references, data or classes does not fit.
     """
-    given = references if isinstance(references, Sequence) else []
-    if not (given and all(isinstance(network, nn.Module) for network in given)):
-        raise ValueError(
-            f"references are {references!r}; give a list of at least one network that "
-            "was trained without the forget classes, such as [network]"
-        )
+    checked_references(references)
     measures = {
         "js": (js, "nats"),
         "kl": (lambda p, q: kl(q.double(), p.double()), "nats"),
@@ -132,6 +126,17 @@ def distances(
             each = torch.stack([between(p, q) for q in qs])
             found[f"{name}/{measure}"] = mean_of(each, unit=unit)
     return found
+
+
+def checked_references(references: object) -> list[nn.Module]:
+    """As a list, or a ``ValueError`` where it is none of networks."""
+    given = list(references) if isinstance(references, Sequence) else []
+    if not (given and all(isinstance(network, nn.Module) for network in given)):
+        raise ValueError(
+            f"references are {references!r}; give a list of at least one network that "
+            "was trained without the forget classes, such as [network]"
+        )
+    return given
 
 
 def fresh_weights(model: nn.Module, *, seed: int = 0) -> nn.Module:
@@ -200,10 +205,8 @@ def towards_runner_up(
 ) -> Tensor:
     """Images moved towards the network's likeliest class that is not to be forgotten.
 
-    A targeted attack (Madry et al. 2018) goes down the loss of its target,
-    x ← x - step · sign ∇_x CE(f(x), runner-up): the sign is minus. With plus, the
-    images would flee that class. Three steps of 0.01 from a random start within 0.03,
-    in pixel values, cut to [0, 1].
+    The targeted attack of ``baselines.attack``: three steps of 0.01 from a random start
+    within 0.03, in pixel values.
 
     Args:
         model: Whose classes are meant; used in evaluation mode.
@@ -215,20 +218,7 @@ def towards_runner_up(
     Returns:
         Normalised inputs of the same shape.
     """
-    mean, std = (v.to(inputs.device)[:, None, None] for v in (data.mean, data.std))
-    pixels = inputs * std + mean
     logits = check_outputs(model, inputs, data.n_classes)
     logits[:, list(classes)] = -torch.inf
-    target = logits.argmax(1)
-    start = torch.rand(pixels.shape, generator=generator).to(pixels.device)
-    moved = (pixels + BOUND * (2 * start - 1)).clamp(0, 1)
-    with evaluation_mode(model), torch.enable_grad():
-        for _ in range(STEPS):
-            moved = moved.detach().requires_grad_(True)
-            logits = model(taken(model, (moved - mean) / std))
-            loss = functional.cross_entropy(logits, target, reduction="sum")
-            check_loss(model, loss)
-            (gradient,) = torch.autograd.grad(loss, moved)
-            stepped = moved.detach() - STEP * gradient.sign()
-            moved = stepped.clamp(pixels - BOUND, pixels + BOUND).clamp(0, 1)
-    return (moved - mean) / std
+    how = {"bound": BOUND, "step": STEP, "steps": STEPS, "generator": generator}
+    return towards(model, data, inputs, logits.argmax(1), **how)

@@ -206,7 +206,8 @@ def last_inputs(
     with watched(
         {"last": layer}, lambda _, given, __: rows.append(given[0].flatten(1))
     ):
-        logits_of(model, data, split)
+        for inputs in inputs_of(model, data, split):
+            check_outputs(model, inputs)
     return torch.cat(rows).cpu()
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.audits.estimates import Estimate, accuracies
-from mnemonic.audits.outputs import halves, last_inputs, told_apart
+from mnemonic.audits.outputs import check_fits, halves, last_inputs, told_apart
 from mnemonic.audits.relearning import drawn
 from mnemonic.audits.rows import levelled
 from mnemonic.data.arrays import ImageData, checked_data
@@ -61,6 +61,7 @@ def prototype_attack(
     A ``ValueError`` says what of network, data, classes or numbers does not fit.
     """
     forget, _ = told_apart(classes, checked_data(data).class_names)
+    check_fits(model, data)
     attacked = levelled(model, data, forget) if level else copied(model)
     _, layer = last_layer(attacked, data.input_shape)
     asked = {

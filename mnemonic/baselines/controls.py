@@ -5,7 +5,8 @@
   their biases so low that they never win. Everything below the last layer stays, so
   nothing is forgotten; E_F is 100 and A_R intact by construction.
 - ``one-bias``: b_c ← min over the remaining classes of b, less a margin, and nothing
-  else. One number, that another number takes back.
+  else. One number, that another number takes back. As far as its abstract tells, the
+  BiasShift of Zheng and others 2026, who show by it what the usual numbers are worth.
 - ``random-noise``: Gaussian noise, in each parameter tensor with the norm of the step
   that the mnemonic codes would take. Is it the direction that forgets?
 
@@ -63,7 +64,7 @@ def deleted(model: nn.Module, access: Access) -> nn.Module:
     return _switched_off(model, access, DELETED)
 
 
-@method("one-bias", title="one bias")
+@method("one-bias", title="one bias", cites=("zheng2026bias",))
 @torch.no_grad()
 def one_bias(model: nn.Module, access: Access, *, margin: float = 100.0) -> nn.Module:
     """Lower the biases of the forget classes."""

@@ -7,6 +7,8 @@ weight decay 5e-4), 10 epochs, batch 64. It sees D_F alone, so that the statisti
 BatchNorm are frozen.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,21 @@ from mnemonic.baselines.gradients import descend, sgd, training
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
 from mnemonic.networks.running import copied
+
+
+def to_second_choice(
+    model: nn.Module, classes: tuple[int, ...]
+) -> Callable[[Tensor, object], Tensor]:
+    """The loss: mean KL(q || p), in nats, with q of the network as it is now."""
+    first = copied(model).eval()
+
+    def loss(inputs: Tensor, _: object) -> Tensor:
+        with torch.no_grad():
+            aim = first(inputs)
+            aim[:, list(classes)] = -torch.inf
+        return kl(aim, model(inputs)).mean()
+
+    return loss
 
 
 @method(
@@ -34,15 +51,7 @@ def delete(
     batch_size: int = 64,
 ) -> nn.Module:
     """Learn the network's own second choice on the forget images."""
-    images = access.images("forget")
-    first = copied(model).eval()
-
-    def loss(inputs: Tensor, _: Tensor) -> Tensor:
-        with torch.no_grad():
-            aim = first(inputs)
-            aim[:, list(access.classes)] = -torch.inf
-        return kl(aim, model(inputs)).mean()
-
-    batches = images.shuffled(batch_size, access.generator, epochs)
+    loss = to_second_choice(model, access.classes)
+    batches = access.images("forget").shuffled(batch_size, access.generator, epochs)
     descend(loss, batches, sgd(training(model), learning_rate))
     return model

@@ -14,65 +14,12 @@ as they are.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
+from mnemonic.baselines.subspaces import layer_inputs
 from mnemonic.networks.asked import device_of
-from mnemonic.networks.layers import watched
-
-MAX_COLUMNS = 10_000  # patches are many; this many span their space
-
-
-def layer_inputs(
-    model: nn.Module, images: Handed, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Inputs of each layer as the columns of a matrix ``[features, samples]``."""
-    caught: dict[str, tuple[Tensor, Tensor]] = {}
-    layers = {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-        or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-    }
-
-    def catch(name: str, given: tuple[Tensor], _: Tensor) -> None:
-        layer, inputs = layers[name], given[0]
-        if isinstance(layer, nn.Conv2d):
-            padded = _padded(layer, inputs)
-            patches = functional.unfold(
-                padded, layer.kernel_size, layer.dilation, stride=layer.stride
-            )
-            columns = patches.transpose(0, 1).flatten(1)
-        else:
-            columns = inputs.flatten(0, -2).T
-        keys = torch.empty(columns.shape[1], dtype=torch.float64, device=columns.device)
-        keys.uniform_(generator=generator)
-        if name in caught:
-            before, old_keys = caught[name]
-            columns, keys = torch.cat([before, columns], 1), torch.cat([old_keys, keys])
-        if len(keys) > MAX_COLUMNS:  # those with the smallest keys: all are as likely
-            kept = keys.topk(MAX_COLUMNS, largest=False).indices.sort().values
-            columns, keys = columns[:, kept], keys[kept]
-        caught[name] = columns, keys
-
-    with torch.no_grad(), watched(layers, catch):
-        for inputs, _ in images.in_order(256, device_of(model)):
-            model(inputs)
-    return {name: columns for name, (columns, _) in caught.items()}
-
-
-def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """Inputs ``[N, C, H, W]`` as the layer pads them."""
-    around = []  # left, right, top, bottom
-    for i in (1, 0):
-        whole = layer.dilation[i] * (layer.kernel_size[i] - 1)
-        given = {"valid": (0, 0), "same": (whole // 2, whole - whole // 2)}
-        around += given.get(layer.padding) or [layer.padding[i]] * 2
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return functional.pad(inputs, around, mode=mode)
 
 
 def projection(r: Tensor, scale: float) -> Tensor:
@@ -107,8 +54,10 @@ def svd(
     forget = access.images("forget", per_class=each)
     remaining = access.images("remaining", per_class=per_class)
     model.eval()
-    of_forget = layer_inputs(model, forget, access.generator)
-    of_remaining = layer_inputs(model, remaining, access.generator)
+    of_forget, of_remaining = (
+        layer_inputs(model, part.in_order(256, device_of(model)), access.generator)
+        for part in (forget, remaining)
+    )
     with torch.no_grad():
         for name, r in of_forget.items():
             p_f = projection(r, forget_scale)

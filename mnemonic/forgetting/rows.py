@@ -63,17 +63,15 @@ def turned(
     Raises:
         ValueError: If the prototypes of these classes have nothing of their own.
     """
-    remaining = [k for k in range(len(weight)) if k not in classes]
-    shared = _basis(prototypes[remaining])
-    own = prototypes[classes] - prototypes[classes] @ shared @ shared.T
-    scale = prototypes.norm(dim=1).max()
-    if float(own.norm(dim=1).min()) <= TINY * float(scale):
+    own = outside(prototypes, classes)
+    if len(own) < len(classes):
         raise ValueError(
-            f"the prototypes of {classes} lie in the span of the {len(remaining)} "
-            f"others (there are {weight.shape[1]} features), so no direction is their "
-            'own; take rule="unseen", which needs none'
+            f"the prototypes of {classes} lie in the span of the "
+            f"{len(weight) - len(classes)} others (there are {weight.shape[1]} "
+            "features), so no direction is their own; "
+            'take rule="unseen", which needs none'
         )
-    directions = _basis(own)
+    directions = basis(own)
     parts = weight @ directions
     if s is None:
         s = float(weight[classes].square().sum() / parts[classes].square().sum())
@@ -140,7 +138,24 @@ def margins(
     return own - logits.amax(1)
 
 
-def _basis(rows: Tensor) -> Tensor:
-    """An orthonormal basis [D, R] of what rows span."""
+def outside(prototypes: Tensor, classes: list[int]) -> Tensor:
+    """What the prototypes of some classes have outside the span of the others.
+
+    Args:
+        prototypes: ``[K, D]``, in ``float64``.
+        classes: Whose.
+
+    Returns:
+        Rows ``[n, D]``, without those that are rounding: n is 0 where nothing is their
+        own.
+    """
+    remaining = [k for k in range(len(prototypes)) if k not in classes]
+    shared = basis(prototypes[remaining])
+    own = prototypes[classes] - prototypes[classes] @ shared @ shared.T
+    return own[own.norm(dim=1) > TINY * prototypes.norm(dim=1).max()]
+
+
+def basis(rows: Tensor) -> Tensor:
+    """An orthonormal basis ``[D, R]`` of what rows ``[N, D]`` span."""
     _, sizes, vectors = torch.linalg.svd(rows, full_matrices=False)
     return vectors[sizes > TINY * sizes.max()].T

@@ -60,7 +60,8 @@ def test_table_is_tidy(trained, codes):
     assert not table.duplicated(["audit", "measure"]).any()
     assert set(table["audit"]) == {
         "output", "accuracy", "membership", "distance", "probe", "similarity",
-        "prototype", "relearning", "exposure",
+        "prototype", "relearning", "exposure", "neighbours", "nearest", "recovery",
+        "residual",
     }  # fmt: skip
     assert set(table["unit"]) == {"%", "nats", "1"}
     assert table[["value", "reference", "reference_sd", "gap"]].notna().all(axis=None)
@@ -133,7 +134,7 @@ def test_any_network_and_several_classes(trained):
     data, _, _, hidden = trained
     softened = nn.Sequential(hidden, nn.LogSoftmax(1))
     table = mn.audit(softened, data, classes=[0, 1])
-    assert "prototype" not in set(table["audit"])
+    assert not {"prototype", "nearest"} & set(table["audit"])
     assert indexed(table).loc[("accuracy", "forget-test"), "n"] == 80
     straight = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
     for bare in (Whole(36, 3), straight):  # no layer to look at, and one without a bend

@@ -1015,10 +1015,15 @@ SMALL = {
     "scrub": {"epochs": 2, "batch_size": 32},
     "sfdn": {"per_class": 4},
     "svd": {"per_class": 8},
+    "damp": {"per_class": 8},
+    "pour-p": {"per_class": 8},
+    "synthetic-embeddings": {"n_vectors": 20, "epochs": 2},
+    "unsc": {"epochs": 2, "batch_size": 16, "per_class": 8},
+    "zs-pag": {"epochs": 2, "batch_size": 16, "n_images": 4},
 }
 ROWS = {"original", "row-zeroing", "deleted", "one-bias", "copied-row", "mean-row"}
-NO_BACKWARD = ROWS | {"random-row", "svd"}
-NOTHING_RANDOM = ROWS | {"mnemonic", "lwsf"}
+NO_BACKWARD = ROWS | {"random-row", "svd", "damp", "damp-codes", "esc", "pour-p"}
+NOTHING_RANDOM = ROWS | {"mnemonic", "lwsf", "damp-codes", "esc"}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 import mnemonic as mn
-from mnemonic.baselines import svd
+from mnemonic.baselines import subspaces
 from mnemonic.baselines.distances import kl
 from mnemonic.baselines.erm_ktp import Masked
 from mnemonic.baselines.fastmu import hostile_noise
@@ -23,7 +23,8 @@ from mnemonic.baselines.ntk import jacobian, shift, step_scale
 from mnemonic.baselines.sfdn import expected_fisher
 from mnemonic.baselines.sisa import Shards
 from mnemonic.baselines.ssd import importance
-from mnemonic.baselines.svd import MAX_COLUMNS, layer_inputs, projection
+from mnemonic.baselines.subspaces import MAX_COLUMNS, layer_inputs
+from mnemonic.baselines.svd import projection
 from mnemonic.baselines.zero_shot import Generator, attention_maps
 from mnemonic.data.splits import ArraySplit
 from mnemonic.networks.layers import last_layer, watched
@@ -788,7 +789,7 @@ def test_inputs_of_a_convolution_are_its_patches(conv):
     layer = nn.Conv2d(3, 4, bias=False, **conv)
     model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     handed = mn.Access(data, [0]).images("forget", "remaining")
-    found = layer_inputs(model, handed, generator_for("x", 0))
+    found = layer_inputs(model, handed.in_order(256, "cpu"), generator_for("x", 0))
     assert list(found) == ["0", "3"]
     output = layer(images)
     (h, w), (dy, dx) = layer.kernel_size, layer.dilation
@@ -822,7 +823,7 @@ def test_no_more_patches_than_span_the_space():
     data = as_data(torch.rand(80, 1, 12, 12), torch.arange(80) % 2, 2)
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(144, 2))
     handed = mn.Access(data, [0]).images("forget", "remaining")
-    found = layer_inputs(model, handed, generator_for("x", 0))
+    found = layer_inputs(model, handed.in_order(256, "cpu"), generator_for("x", 0))
     assert found["0"].shape == (1, MAX_COLUMNS)
     assert found["0"].unique().numel() > MAX_COLUMNS * 0.99  # without replacement
     assert found["2"].shape == (144, 80)
@@ -882,14 +883,13 @@ def test_svd_reads_as_many_forget_as_remaining_images(classes, n_forget):
 
 
 def test_svd_draws_its_columns_from_all_batches_and_holds_no_more(data, monkeypatch):
-    monkeypatch.setattr(svd, "MAX_COLUMNS", 50)
+    monkeypatch.setattr(subspaces, "MAX_COLUMNS", 50)
     images = mn.Access(data, [1]).images("forget", "remaining")
     in_small = [(x.flatten(1), None) for x, _ in images.in_order(8, "cpu")]
-    monkeypatch.setattr(type(images), "in_order", lambda *_: in_small)
     rows, counts = torch.cat([x for x, _ in in_small]), torch.zeros(len(images.train))
     for seed in range(200):
         generator = torch.Generator().manual_seed(seed)
-        (found,) = svd.layer_inputs(linear()[1:], images, generator).values()
+        (found,) = layer_inputs(linear()[1:], in_small, generator).values()
         assert found.shape == (rows.shape[1], 50)
         places = [int((rows == column).all(1).nonzero()[0]) for column in found.T]
         assert len(set(places)) == 50

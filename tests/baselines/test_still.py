@@ -18,11 +18,13 @@ STILL = dict.fromkeys(
     (
         "neggrad", "neggrad-plus", "boundary-shrink", "boundary-expand", "delete",
         "lipschitz", "lwsf", "finetune", "random-label", "bad-teacher", "l1-sparse",
-        "salun", "scrub", "error-min-max",
+        "salun", "scrub", "error-min-max", "synthetic-embeddings", "unsc", "zs-pag",
     ),
     RATE,
 )  # fmt: skip
 STILL |= {"fastmu": {"impair_rate": 1e-12, "repair_rate": 1e-12}}
+STILL |= {n: {"strength": 1e-12} for n in ("damp", "damp-codes", "pour-p")}
+STILL |= {"esc": {"share": 0.0}}
 STILL |= {"ssd": {"alpha": 1e12}, "svd": {"forget_scale": 1e-12}, "original": {}}
 FRESH = "starts from fresh weights"
 GIVEN = "its step is as long as the codes, or images, say"

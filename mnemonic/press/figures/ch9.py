@@ -20,7 +20,7 @@ def methods(runs: pd.DataFrame, order: Sequence[str]) -> Figure:
     Returns:
         Two panels.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 7.2), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 8.8), sharey=True)
     _panels(runs, axes, order)
     return fig
 
@@ -62,7 +62,7 @@ def seconds(
     Returns:
         One panel.
     """
-    fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.0))
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.8))
     plots.by_method(runs, "seconds", ax, order, color=plots.NEUTRAL)
     places = [-list(order).index(n) for n in paper.index]
     ax.plot(paper, places, "s", color=plots.PAPER, label="paper, complete MNIST")
