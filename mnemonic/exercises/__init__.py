@@ -12,6 +12,18 @@ Example:
     Done. 602 MB, and 1,000 backward passes.
 """
 
-from mnemonic.exercises import ch1, ch2, ch3, ch4, ch5, ch6, ch8, ch9, ch11, ch12
+from mnemonic.exercises import ch1, ch2, ch3, ch4, ch5, ch6, ch8, ch9, ch11, ch12, ch13
 
-__all__ = ["ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch8", "ch9", "ch11", "ch12"]
+__all__ = [
+    "ch1",
+    "ch2",
+    "ch3",
+    "ch4",
+    "ch5",
+    "ch6",
+    "ch8",
+    "ch9",
+    "ch11",
+    "ch12",
+    "ch13",
+]
