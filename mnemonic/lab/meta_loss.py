@@ -24,7 +24,7 @@ attributes go through a sigmoid; S from drawings that were not trained on; a sma
 without dropout; the gradient for φ cut to length 1, else single requests lead it.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,8 @@ from mnemonic.networks.running import seeded
 from mnemonic.storage import generator_for
 
 
-class Shown(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Shown:
     """Drawings as a network is shown them.
 
     Attributes:
@@ -50,7 +51,7 @@ class Shown(NamedTuple):
 
     def take(self, chosen: Tensor) -> "Shown":
         """Some of them, by position or by a mask."""
-        return Shown(*(values[chosen] for values in self))
+        return Shown(self.inputs[chosen], self.labels[chosen], self.writers[chosen])
 
 
 class MetaLoss(nn.Module):
@@ -191,7 +192,11 @@ def meta_trained(
             if len(asked) < people:
                 continue
             ones = [some(spare.take(spare.writers == w), 1) for w in asked]
-            support = Shown(*map(torch.cat, zip(*ones, strict=True)))
+            support = Shown(
+                torch.cat([one.inputs for one in ones]),
+                torch.cat([one.labels for one in ones]),
+                torch.cat([one.writers for one in ones]),
+            )
             others = some(known.take(torch.isin(known.writers, asked)))
             after = one_step(
                 classifier, meta(classifier, support), rate, differentiable=True

@@ -133,7 +133,7 @@ def answered(
         for whose, support in (("own", own), ("other", other)):
             made["ascent", whose] = ascended(model, support)
             for name, loss in taught.items():
-                named = support._replace(writers=own.writers)
+                named = replace(support, writers=own.writers)
                 weights = one_step(model, loss(model, named), RATE)
                 made[name, whose] = moved(model, weights)
         forget = people.known.take(torch.isin(people.writers, asked))

@@ -5,11 +5,11 @@ they are. Later some ask to be forgotten, and each hands in one drawing; the tra
 drawings are gone. Judged is what becomes of *those*, compared with a network retrained
 without them (De Min and others 2025, with faces).
 
-    ToW = 100 Π_s (1 - |a_s(unlearned) - a_s(retrained)|),
+    ToW = 100 Π_s (1 - ‖a_s(unlearned) - a_s(retrained)‖),
 
 with a_s the share of drawings that are classified correctly among those retained, those
-forgotten and those of strangers; 100 is as good as
-retraining, as far as accuracies tell.
+forgotten and those of strangers. 100 is as good as retraining, as far as accuracies
+tell.
 """
 
 from dataclasses import dataclass, replace

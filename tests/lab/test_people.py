@@ -1,6 +1,7 @@
 """Forgetting a person: the learned loss, its step, the groups of writers, the score."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,8 +78,8 @@ def test_the_learned_loss_is_a_mean_over_drawings_and_sees_what_it_is_given(
     assert torch.allclose(whole, torch.stack(each).mean())
     assert whole > 0
     changed = {
-        "label": shown._replace(labels=(shown.labels + 1) % 3),
-        "identity": shown._replace(writers=2 - shown.writers),
+        "label": replace(shown, labels=(shown.labels + 1) % 3),
+        "identity": replace(shown, writers=2 - shown.writers),
     }
     for part, other in changed.items():
         assert not torch.allclose(meta(small, other), whole)
@@ -87,7 +88,7 @@ def test_the_learned_loss_is_a_mean_over_drawings_and_sees_what_it_is_given(
         assert torch.equal(blind(small, other), blind(small, shown))
     torch.manual_seed(2)
     blind = MetaLoss(small, 3, blind_to=("answers", "features")).eval()
-    other = shown._replace(inputs=-shown.inputs)
+    other = replace(shown, inputs=-shown.inputs)
     assert torch.equal(blind(small, other), blind(small, shown))
 
 
@@ -108,7 +109,7 @@ def test_one_step_is_gradient_descent_and_leaves_the_classifier(small, shown):
 
 def test_the_gradient_for_the_learned_loss_goes_through_the_step(small, shown):
     """Against finite differences of one weight of φ."""
-    small, shown = small.double(), shown._replace(inputs=shown.inputs.double())
+    small, shown = small.double(), replace(shown, inputs=shown.inputs.double())
     torch.manual_seed(0)
     meta = MetaLoss(small, 3).double().eval()
     weight = meta.network[0].weight
