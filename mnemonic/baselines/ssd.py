@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnemonic.baselines.access import Access
-from mnemonic.baselines.handed import Handed
 from mnemonic.baselines.method import method
 from mnemonic.baselines.space import Range
+from mnemonic.data.arrays import ImageData
 from mnemonic.fisher.squares import squared_gradients, trainable
 
 
 def importance(
-    model: nn.Module, images: Handed, batch_size: int, generator: torch.Generator
+    model: nn.Module, images: ImageData, batch_size: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Mean over shuffled batches of the squared gradient of each batch's mean loss."""
     how = {"device": generator.device, "generator": generator}
@@ -33,6 +33,23 @@ def importance(
     total = squared_gradients(trainable(model), losses)
     n_batches = math.ceil(len(images.train) / batch_size)
     return {name: v / n_batches for name, v in total.items()}
+
+
+@torch.no_grad()
+def dampened(
+    model: nn.Module,
+    i_forget: dict[str, Tensor],
+    i_whole: dict[str, Tensor],
+    alpha: float,
+    dampening: float,
+) -> nn.Module:
+    """The network, its weights shrunk where I_F > α I_D."""
+    for name, i_f in i_forget.items():
+        ratio = dampening * i_whole[name] / i_f.clamp_min(1e-30)
+        matters = i_f > alpha * i_whole[name]
+        factor = torch.where(matters, ratio.clamp_max(1.0), 1.0)
+        model.get_parameter(name).mul_(factor)
+    return model
 
 
 @method(
@@ -56,10 +73,4 @@ def ssd(
     size = 1 if per_sample else batch_size
     i_forget = importance(model.eval(), forget, size, access.generator)
     i_whole = importance(model, whole, size, access.generator)
-    with torch.no_grad():
-        for name, i_f in i_forget.items():
-            ratio = dampening * i_whole[name] / i_f.clamp_min(1e-30)
-            matters = i_f > alpha * i_whole[name]
-            factor = torch.where(matters, ratio.clamp_max(1.0), 1.0)
-            model.get_parameter(name).mul_(factor)
-    return model
+    return dampened(model, i_forget, i_whole, alpha, dampening)

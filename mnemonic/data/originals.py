@@ -5,17 +5,21 @@ with one bit turned over, is refused.
 
 Example:
     >>> sorted(SHA256)
-    ['cifar10-jpeg', 'fashion-mnist', 'mnist', 'tiny-imagenet-40']
+    ['cifar10-jpeg', 'fashion-mnist', 'mnist', 'omniglot-small', 'tiny-imagenet-40']
 """
 
 import contextlib
 import gzip
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import NoReturn
+
+from mnemonic.checks import checked_path
+from mnemonic.storage import cache_folder
 
 # Training images and labels, then those of the test.
 IDX_FILES = tuple(
@@ -37,13 +41,31 @@ _FASHION_MNIST = (
 )
 _CIFAR10_JPEG = "993121f3acb8e992e0e3c04e997a11ddb4460ff89c47c30dec8b710813536720"
 _TINY_IMAGENET = "d8753ea0ba501f8a63013b637a46f8e6555c823717c1d13bf0545022dbba5018"
+_OMNIGLOT = {
+    "images_background_small1.zip":
+    "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
+    "images_background_small2.zip":
+    "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
+    "strokes_background_small1.zip":
+    "8cb3960fb6cf4ccf5f064ad83169f828c36c36782a0f6e7faacb7ecfae4468a2",
+    "strokes_background_small2.zip":
+    "345bf2141efbea062833dbb2828abbc23d9e07825e46f2afdd4daecddfed6e78",
+}  # fmt: skip
 # Of what is inside, where a file may be compressed.
 SHA256 = {
     "mnist": dict(zip(IDX_FILES, _MNIST, strict=True)),
     "fashion-mnist": dict(zip(IDX_FILES, _FASHION_MNIST, strict=True)),
     "cifar10-jpeg": {"cifar10-jpeg.tar.xz": _CIFAR10_JPEG},
     "tiny-imagenet-40": {"tiny-imagenet-40.tar.xz": _TINY_IMAGENET},
+    "omniglot-small": _OMNIGLOT,
 }
+
+
+def data_folder(root: str | Path | None) -> Path:
+    """The data folder: the one named, else ``$MNEMONIC_DATA``, else in the cache."""
+    if root is None:
+        root = os.environ.get("MNEMONIC_DATA") or cache_folder() / "data"
+    return checked_path("root", root)
 
 
 def original(name: str, path: Path) -> bytes:

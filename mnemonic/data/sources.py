@@ -10,7 +10,6 @@ Example:
 """
 
 import io
-import os
 import tarfile
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -20,19 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnemonic.checks import checked_path
 from mnemonic.data import photographs
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.files import decode
 from mnemonic.data.originals import (
     IDX_FILES,
+    data_folder,
     fetching,
     found_or_missing,
     missing,
     original,
 )
 from mnemonic.data.splits import ArraySplit, stratified
-from mnemonic.storage import cache_folder
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 DIGITS = tuple("0123456789")
@@ -70,9 +68,7 @@ def load_data(
             f"unknown data set {name!r}; choose one of {', '.join(_LOADERS)}, or use "
             "ImageData.from_folder or ImageData.from_arrays for your own"
         )
-    if root is None:
-        root = os.environ.get("MNEMONIC_DATA") or cache_folder() / "data"
-    return _LOADERS[name](checked_path("root", root), download)
+    return _LOADERS[name](data_folder(root), download)
 
 
 def is_here(name: str) -> bool:

@@ -24,10 +24,11 @@ from mnemonic.exercises import (
     ch9,
     ch11,
     ch12,
+    ch13,
     ch14,
 )
 
 __all__ = [
     "ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch11", "ch12",
-    "ch14",
+    "ch13", "ch14",
 ]  # fmt: skip

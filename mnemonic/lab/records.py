@@ -19,6 +19,7 @@ from mnemonic.lab.comparison import all_settings, compare
 from mnemonic.lab.every_class import every_class
 from mnemonic.lab.grids import run_grid
 from mnemonic.lab.kinds import KINDS
+from mnemonic.lab.one_drawing import answered
 from mnemonic.lab.panel import judged, never_saw
 from mnemonic.lab.pretrained import animals
 from mnemonic.lab.profiles import Profile
@@ -146,6 +147,14 @@ RECORDS = {
     "panel": Record(judged, combined(kind=KINDS), _PANEL),
     "panel-never-saw": Record(
         never_saw, combined(kind=KINDS), _PANEL, seeds=(50, 51, 52)
+    ),
+    "people-omniglot": Record(
+        answered,
+        combined(data=["omniglot"], n=[8]),
+        "Omniglot's small background sets, 4,840 drawings averaged down to 21 pixels, "
+        "by 160 writer sheets: 96 train a small convolutional network on the number of "
+        "strokes (four classes), 32 are the strangers of the learned loss, 32 those "
+        "of the test; eight people ask at once, by one drawing each, twice a network",
     ),
     "imagenet-lite0": Record(
         animals,
