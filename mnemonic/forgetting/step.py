@@ -32,7 +32,7 @@ from mnemonic.checks import check_samples, checked_classes
 from mnemonic.codes import MnemonicCodes
 from mnemonic.data.splits import belongs
 from mnemonic.fisher.diagonal import diagonal_fisher
-from mnemonic.forgetting.choice import REACH, best_row, try_strengths
+from mnemonic.forgetting.choice import SHALLOW, best_row, try_strengths
 from mnemonic.forgetting.on_codes import on_codes
 from mnemonic.forgetting.report import Forgotten, layers_of
 from mnemonic.forgetting.strengths import GRID, Perturbation, Strength
@@ -132,12 +132,12 @@ def by_amplitude(
             RuntimeWarning,
             stacklevel=3,
         )
-    elif strength is None and not (best["spares"] and best["depth"] >= REACH):
+    elif strength is None and not (best["spares"] and best["depth"] >= SHALLOW):
         warnings.warn(
-            f"no setting tried takes the codes of {list(classes)} as far below the "
-            "others as images need, and spares the other codes: images of these "
-            "classes may still be read, or other classes suffer, above all in networks "
-            'with normalisation. Look at some images; try layers="last", or the rule '
+            f"no setting tried takes the codes of {list(classes)} far below their "
+            "rivals and spares the other codes: images of these classes may still be "
+            "answered, or other classes suffer, above all in networks with "
+            'normalisation. Look at some images; try layers="last", or the rule '
             '"unseen"',
             RuntimeWarning,
             stacklevel=3,

@@ -8,6 +8,7 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic import audits
+from mnemonic.baselines.mnemonic_code import quietly_forget
 
 C, SEEDS = 3, (0, 1, 2)
 RECIPE = mn.Recipe(epochs=10, learning_rate=0.05)
@@ -35,7 +36,7 @@ def networks(digits):
         before, never = small(seed), small(seed)
         mn.train(before, digits, seed=seed, **given)
         mn.train(never, digits.without([C]), seed=seed, **given)
-        after = mn.forget(before, codes, [C]).model
+        after = quietly_forget(before, codes, [C]).model
         found.append((codes, {"before": before, "after": after, "never": never}))
     return found
 
