@@ -175,6 +175,8 @@ def repair_pages(app, exception):
 
 
 def prune_mathjax(app, exception):
+    for path in Path(app.outdir).rglob("*.map"):  # of scripts, for who debugs them
+        path.unlink()
     for script in Path(app.outdir).rglob("tex-chtml.js"):
         folder = script.parent
         for path in sorted(folder.rglob("*"), reverse=True):

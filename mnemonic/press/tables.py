@@ -16,6 +16,8 @@ from pandas.io.formats.style import Styler
 from mnemonic.checks import checked_frame, checked_number
 from mnemonic.storage import digest
 
+LONG = 30  # letters
+
 
 class Table(Styler):
     """What is shown depends on the content alone: no random id, no address."""
@@ -52,6 +54,8 @@ def table(
     def written(value: object, column: object) -> str:
         if isinstance(value, str):
             text = _subscripts(value)
+            if len(value) > LONG:  # book.css breaks these into lines
+                text = f'<span class="words">{text}</span>'
         elif pd.isna(value):
             text = "–"
         elif column in formats:
