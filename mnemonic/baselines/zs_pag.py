@@ -89,10 +89,8 @@ def slopes(model: nn.Module, stand_ins: dict[int, Tensor], images: Handed) -> Te
         def logits(weights: dict[str, Tensor], given: Tensor = given) -> Tensor:
             return run_with(model, weights, given)
 
-        with (
-            warnings.catch_warnings()
-        ):  # of torch's own rules, when it first reads them
-            warnings.filterwarnings("ignore", category=FutureWarning)
+        # Torch's own rules warn when it first reads them.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
             found.append(jvp(logits, (at,), (h,))[1].detach())
     return torch.cat(found)
 

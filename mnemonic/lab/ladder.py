@@ -2,7 +2,8 @@
 
 The rungs of the ladder are attackers who know more and more: the logits of the network
 alone, its last layer, one image of every class, five, all of them. Each rung says what
-share of the class's test images is answered right then. Nothing is chosen here.
+share of the class's test images is answered right then; numbers are chosen on
+validation images.
 
 Example:
     >>> found = climbed(seed=0, setup="smoke-fast", name="deleted")
@@ -35,11 +36,10 @@ from mnemonic.networks.running import copied
 OUTPUT = ("one_number", "two_numbers", "other_rows", "known_rule")
 RUNGS = ("answers", *OUTPUT, "one_image", "five_images", "all_images")
 DRAWS = 5  # of one image a class
-PAPERS = {"cifar10-jpeg": Strength(1e-5, 1e4)}  # its λ; else those for MNIST
-# With codes or without, and settings of ``forget``; these two move every layer.
-EVERY_LAYER = ("the paper's step", "the paper's step, its λ")
+# With codes or without, and settings of ``forget``; λ of the paper are those for MNIST.
 RULES = {
-    **dict.fromkeys(EVERY_LAYER, (True, {})),
+    "the paper's step": (True, {}),
+    "the paper's step, its λ": (True, {"strength": Strength(1e-3, 10.0)}),
     "turned row": (True, {"rule": "turn"}),
     "turned row, no codes": (False, {"rule": "turn"}),
     "mirrored row": (True, {"rule": "turn", "strength": 2.0}),
@@ -47,6 +47,7 @@ RULES = {
     "unseen row": (True, {"rule": "unseen"}),
     "unseen row, no codes": (False, {"rule": "unseen"}),
 }
+EVERY_LAYER = ("the paper's step", "the paper's step, its λ")  # move, by these
 CONTROLS = ("original", "one-bias", "deleted")
 
 
@@ -72,15 +73,13 @@ def by_rule(
     if name in CONTROLS:
         return METHODS[name](model, Access(data, classes, codes=codes)).model
     with_codes, how = RULES[name]
-    if name.endswith("its λ"):
-        how = {"strength": PAPERS.get(data.name, Strength(1e-3, 10.0))}
     if with_codes:
         return quietly_forget(model, codes, classes, **how).model
     how = how | {"input_shape": data.input_shape}
     return quietly_forget(model, None, classes, **how).model
 
 
-def without_images(
+def at_most_one_image(
     network: nn.Module, data: ImageData, classes: Sequence[int], original: nn.Module
 ) -> dict[str, float]:
     """What attackers get who have no image of the forget classes, and who have one.
@@ -124,7 +123,7 @@ def rungs(
     network: nn.Module, data: ImageData, classes: Sequence[int], original: nn.Module
 ) -> dict[str, float]:
     """All rungs of the ladder, by name, percent: ``RUNGS``, and the two AUCs."""
-    found = without_images(network, data, classes, original)
+    found = at_most_one_image(network, data, classes, original)
     found["five_images"] = five_images(network, data, classes)
     return found | {"all_images": all_images(network, data, classes)}
 

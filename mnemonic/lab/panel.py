@@ -16,11 +16,11 @@ from mnemonic.lab.ladder import (
     RULES,
     all_images,
     alone,
+    at_most_one_image,
     by_rule,
     five_images,
     head_alone,
     rungs,
-    without_images,
 )
 from mnemonic.lab.scoring import two_numbers
 from mnemonic.networks.layers import head_of
@@ -92,11 +92,11 @@ def judged(seed: int, kind: str) -> list[dict]:
             row |= {f"before_{name}": value for name, value in before.items()}
             row |= two_numbers(*asked, classes)
             if classes in ASKED:
-                row |= without_images(*asked, classes, model if whole else head)
+                row |= at_most_one_image(*asked, classes, model if whole else head)
                 row["five_images"] = five_images(network, data, classes)
-                row["all_images"] = read[classes]
-                if whole:
-                    row["all_images"] = all_images(network, data, classes)
+                row["all_images"] = (
+                    all_images(network, data, classes) if whole else read[classes]
+                )
             rows.append(row)
     return rows
 

@@ -37,11 +37,11 @@ def test_attackers_who_know_more_are_asked_in_turn(learned, monkeypatch):
     model, data, codes = learned
     asked = model, data, codes, (1,)
     made = {n: ladder.by_rule(n, *asked) for n in (*ladder.CONTROLS, *ladder.RULES)}
-    few = {n: ladder.without_images(m, data, (1,), model) for n, m in made.items()}
+    few = {n: ladder.at_most_one_image(m, data, (1,), model) for n, m in made.items()}
     head, features = ladder.alone(model, data)
     for name in ("original", "deleted", "unseen row, no codes"):
         small = ladder.head_alone(made[name], data)
-        found = ladder.without_images(small, features, (1,), head)
+        found = ladder.at_most_one_image(small, features, (1,), head)
         assert found == pytest.approx(few[name], abs=1e-4)
     assert few["original"]["answers"] > 90
     assert few["one-bias"]["one_number"] == few["original"]["one_number"] > 90
