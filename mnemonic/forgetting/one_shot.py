@@ -85,6 +85,12 @@ def forget(
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+    of_amplitude = sign is not None or layers not in ("all", "last") or candidates
+    if rule != "amplitude" and of_amplitude:
+        raise ValueError(
+            f"sign, layers and candidates are of rule 'amplitude', and {rule!r} moves "
+            "the last layer alone; leave them out, or take that rule"
+        )
     if sign is not None:
         sign = checked_number("sign", sign, lambda s: s in (1, -1), "+1, -1 or None")
     with undisturbed():

@@ -201,3 +201,13 @@ def test_what_does_not_fit_is_said(learned):
             mn.forget(model, codes, [1], **how)
     with pytest.raises(ValueError, match="give input_shape"):
         mn.forget(model, None, [1], rule="unseen")
+
+
+@pytest.mark.parametrize(
+    "given", [{"sign": 1}, {"layers": ["1"]}, {"candidates": True}]
+)
+def test_what_is_of_another_rule_is_not_taken_without_a_word(learned, given):
+    model, _, codes = learned
+    for rule in ("turn", "unseen"):
+        with pytest.raises(ValueError, match="are of rule 'amplitude'"):
+            mn.forget(model, codes, [1], rule=rule, **how)
