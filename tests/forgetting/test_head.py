@@ -210,4 +210,4 @@ def test_what_is_of_another_rule_is_not_taken_without_a_word(learned, given):
     model, _, codes = learned
     for rule in ("turn", "unseen"):
         with pytest.raises(ValueError, match="are of rule 'amplitude'"):
-            mn.forget(model, codes, [1], rule=rule, **how)
+            mn.forget(model, codes, [1], rule=rule, **given)
