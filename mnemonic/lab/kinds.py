@@ -84,6 +84,7 @@ def _short(epochs: int, rate: float) -> Recipe:
     return Recipe(epochs, batch_size=64, learning_rate=rate, schedule="cosine")
 
 
+LARGE = "ResNet-18, CIFAR-10 (JPEG)"
 KINDS = {
     **{
         f"mlp, {epochs} x {batch}, {rate:g}{', cosine' * (schedule == 'cosine')}": Kind(
@@ -107,6 +108,7 @@ KINDS = {
     "slim ResNet": Kind("mnist-5k-resnet"),
     "slim ResNet, Fashion-MNIST": Kind("fashion-mnist-resnet"),
     "small ViT": Kind(build=SmallViT, recipe=_short(25, 0.03)),
+    LARGE: Kind("resnet18"),
 }  # fmt: skip
 
 

@@ -36,10 +36,12 @@ from mnemonic.networks.running import copied
 OUTPUT = ("one_number", "two_numbers", "other_rows", "known_rule")
 RUNGS = ("answers", *OUTPUT, "one_image", "five_images", "all_images")
 DRAWS = 5  # of one image a class
-# With codes or without, and settings of ``forget``; λ of the paper are those for MNIST.
-RULES = {
+PAPERS = "the paper's step, its λ"
+MNISTS = Strength(1e-3, 10.0)  # the paper's λ for MNIST
+RULES = {  # with codes or without, and settings of ``forget``
     "the paper's step": (True, {}),
-    "the paper's step, its λ": (True, {"strength": Strength(1e-3, 10.0)}),
+    PAPERS: (True, {}),
+    "the paper's step, last layer": (True, {"layers": "last"}),
     "turned row": (True, {"rule": "turn"}),
     "turned row, no codes": (False, {"rule": "turn"}),
     "mirrored row": (True, {"rule": "turn", "strength": 2.0}),
@@ -47,7 +49,7 @@ RULES = {
     "unseen row": (True, {"rule": "unseen"}),
     "unseen row, no codes": (False, {"rule": "unseen"}),
 }
-EVERY_LAYER = ("the paper's step", "the paper's step, its λ")  # move, by these
+EVERY_LAYER = ("the paper's step", PAPERS)  # move, by these
 CONTROLS = ("original", "one-bias", "deleted")
 
 
@@ -57,6 +59,7 @@ def by_rule(
     data: ImageData,
     codes: MnemonicCodes,
     classes: tuple[int, ...],
+    strength: Strength = MNISTS,
 ) -> nn.Module:
     """What a rule, or a control, makes of a network.
 
@@ -66,6 +69,7 @@ def by_rule(
         data: Gives those without codes the shape of an input.
         codes: Of the training.
         classes: The forget classes.
+        strength: The paper's λ.
 
     Returns:
         A network in evaluation mode.
@@ -73,6 +77,8 @@ def by_rule(
     if name in CONTROLS:
         return METHODS[name](model, Access(data, classes, codes=codes)).model
     with_codes, how = RULES[name]
+    if name == PAPERS:
+        how = {"strength": strength}
     if with_codes:
         return quietly_forget(model, codes, classes, **how).model
     how = how | {"input_shape": data.input_shape}

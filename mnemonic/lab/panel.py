@@ -5,14 +5,22 @@ Example:
     [(1, 7), (0, 3, 9), (2, 5)]
 """
 
-import torch
-from torch import nn
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
+import torch
+from torch import Tensor, nn
+
+from mnemonic.audits.outputs import logits_of
 from mnemonic.codes import MnemonicCodes
-from mnemonic.lab.kinds import of_kind
+from mnemonic.data.splits import first_of_each
+from mnemonic.lab.kinds import KINDS, of_kind
 from mnemonic.lab.ladder import (
     CONTROLS,
     EVERY_LAYER,
+    MNISTS,
     RULES,
     all_images,
     alone,
@@ -20,17 +28,19 @@ from mnemonic.lab.ladder import (
     by_rule,
     five_images,
     head_alone,
-    rungs,
 )
+from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scoring import two_numbers
 from mnemonic.networks.layers import head_of
 from mnemonic.storage import generator_for
 
 ASKED = ((0,), (3,), (6,), (8,), (1, 7), (0, 3, 9))  # by every attacker
+OWNED = 500  # images of a class, at most, by an attacker
+NEVER = 50  # is added to the seed of an original, for the network that never saw
 
 
 def row_of(
-    network: nn.Module, codes: MnemonicCodes, classes: tuple[int, ...]
+    network: nn.Module, codes: MnemonicCodes, classes: Sequence[int]
 ) -> dict[str, float]:
     """What stands at some classes in the last layer.
 
@@ -54,70 +64,93 @@ def row_of(
     }
 
 
-def requests(n_classes: int) -> list[tuple[int, ...]]:
-    """Each class, ``ASKED``, and ten sets each of two, three and five classes."""
+def requests(n_classes: int, n_sets: int = 10) -> list[tuple[int, ...]]:
+    """Each class, ``ASKED``, and some sets each of two, three and five classes."""
     found = dict.fromkeys([*((c,) for c in range(n_classes)), *ASKED])
     generator = generator_for("sets", 0)
     for size in (2, 3, 5):
-        most = len([f for f in found if len(f) == size]) + 10
+        most = len([f for f in found if len(f) == size]) + n_sets
         while len([f for f in found if len(f) == size]) < most:
             drawn = torch.randperm(n_classes, generator=generator)[:size]
             found[tuple(sorted(drawn.tolist()))] = None
     return list(found)
 
 
-def judged(seed: int, kind: str) -> list[dict]:
-    """Every request by every rule on one network: a cell of a grid.
+@lru_cache(maxsize=1)
+def _asked(kind: str, seed: int) -> tuple:
+    """Network, data and codes, and its last layer with what that is given."""
+    model, data, codes = of_kind(kind, seed)
+    chosen = first_of_each(data.train.labels, OWNED)
+    data = replace(data, train=data.train.take(chosen))
+    return model, data, codes, *alone(model, data)
+
+
+def _made(
+    kind: str, seed: int, classes: tuple[int, ...], attacked: bool
+) -> Iterator[tuple]:
+    """For every rule: its name, the network, the same by its head, the seconds."""
+    model, data, codes, _, _ = _asked(kind, seed)
+    strength = Profile.named(KINDS[kind].profile).strength or MNISTS
+    for rule in (*CONTROLS, *RULES):
+        started = time.perf_counter()
+        network = by_rule(rule, model, data, codes, classes, strength)
+        seconds = time.perf_counter() - started
+        whole = rule in EVERY_LAYER
+        yield rule, network, None if whole else head_alone(network, data), seconds
+    if attacked:
+        never, _, _ = of_kind(kind, seed + NEVER, codes=codes, without=classes)
+        yield "never saw", never, None, float("nan")
+
+
+def judged(seed: int, kind: str, classes: Sequence[int], attacked: bool) -> list[dict]:
+    """One request by every rule on one network: a cell of a grid.
 
     Args:
         seed: As in ``of_kind``.
         kind: Key of ``KINDS``.
+        classes: The forget classes.
+        attacked: Whether attackers are asked, too, who have more than one image of
+            every class, and whether a network that never saw the classes, with the
+            codes of the others, stands beside. Those who have less are always asked of
+            the rules that move the last layer alone.
 
     Returns:
-        One row a request and rule, with ``remaining_accuracy`` and
-        ``forgetting_error`` on test images, both also ``before_…``, percent; for those
-        of ``ASKED`` the ``rungs``.
+        One row a rule, with ``seconds``, ``remaining_accuracy`` and
+        ``forgetting_error`` on test images, both also ``before_…``, percent; the
+        ``rungs``; and what ``row_of`` says.
     """
-    model, data, codes = of_kind(kind, seed)
-    head, features = alone(model, data)
-    read = {classes: all_images(model, data, classes) for classes in ASKED}
+    model, data, codes, head, features = _asked(kind, seed)
+    before = two_numbers(head, features, classes)
+    read = all_images(model, data, classes) if attacked else None
     rows = []
-    for classes in requests(data.n_classes):
-        before = two_numbers(head, features, classes)
-        for rule in (*CONTROLS, *RULES):
-            network = by_rule(rule, model, data, codes, classes)
-            whole = rule in EVERY_LAYER
-            asked = (network, data) if whole else (head_alone(network, data), features)
-            row = {"rule": rule, "classes": " ".join(map(str, classes))}
-            row |= {f"before_{name}": value for name, value in before.items()}
-            row |= two_numbers(*asked, classes)
-            if classes in ASKED:
-                row |= at_most_one_image(*asked, classes, model if whole else head)
-                row["five_images"] = five_images(network, data, classes)
-                row["all_images"] = (
-                    all_images(network, data, classes) if whole else read[classes]
-                )
-            rows.append(row)
+    for rule, network, last, seconds in _made(kind, seed, tuple(classes), attacked):
+        asked = (last, features, classes) if last else (network, data, classes)
+        row = {"rule": rule, "seconds": seconds} | row_of(network, codes, classes)
+        row |= {f"before_{name}": value for name, value in before.items()}
+        row |= two_numbers(*asked)
+        if attacked or last:
+            row |= at_most_one_image(*asked, head if last else model)
+        if attacked:
+            row["five_images"] = five_images(network, data, classes)
+            row["all_images"] = read if last else all_images(network, data, classes)
+        rows.append(row)
     return rows
 
 
-def never_saw(seed: int, kind: str, codes_of: int = 0) -> list[dict]:
-    """Networks that never saw the classes of ``ASKED``: a cell of a grid.
+def answers(seed: int, kind: str, classes: Sequence[int]) -> dict[str, Tensor]:
+    """Logits on the test images after every rule.
 
     Args:
-        seed: Of first weights and training; not that of an original.
-        kind: Key of ``KINDS``.
-        codes_of: Seed of the original, whose codes of the remaining classes they have.
+        seed: As in ``judged``.
+        kind: As in ``judged``.
+        classes: The forget classes.
 
     Returns:
-        One row each, as ``judged`` gives them, with what ``row_of`` does.
+        For each rule ``[N, K]`` in float16.
     """
-    rows = []
-    original, data, codes = of_kind(kind, codes_of)
-    for classes in ASKED:
-        network, _, _ = of_kind(kind, seed, codes=codes, without=classes)
-        row = {"rule": "never saw", "classes": " ".join(map(str, classes))}
-        row |= two_numbers(network, data, classes)
-        row |= row_of(network, codes, classes)
-        rows.append(row | rungs(network, data, classes, original))
-    return rows
+    _, data, _, _, features = _asked(kind, seed)
+    return {
+        rule: logits_of(*asked, asked[1].test).half()
+        for rule, network, last, _ in _made(kind, seed, tuple(classes), attacked=True)
+        for asked in [(last, features) if last else (network, data)]
+    }

@@ -12,15 +12,23 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
 
 from mnemonic.baselines import METHODS
 from mnemonic.lab import results
 from mnemonic.lab.comparison import all_settings, compare
 from mnemonic.lab.every_class import every_class
 from mnemonic.lab.grids import run_grid
-from mnemonic.lab.kinds import KINDS
+from mnemonic.lab.kinds import KINDS, LARGE
 from mnemonic.lab.one_drawing import answered
-from mnemonic.lab.panel import judged, never_saw
+from mnemonic.lab.panel import (
+    ASKED,
+    answers,
+    judged,
+    requests,
+)
 from mnemonic.lab.pretrained import animals
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scaling import NETWORKS, cost_of_codes, costs
@@ -49,12 +57,14 @@ class Record:
         settings: Its settings.
         about: Data, model, recipe, in a sentence.
         seeds: One run each.
+        tensors: Logits to keep, of a seed.
     """
 
     function: Callable[..., dict | list[dict]]
     settings: list[dict]
     about: str
     seeds: tuple[int, ...] = (0, 1, 2)
+    tensors: Callable[[int], dict[str, Tensor]] | None = None
 
 
 def _about(name: str, data_name: str | None = None) -> str:
@@ -109,8 +119,10 @@ _RECIPES = (
     (20, 128, 0.1, "constant"),
     (40, 128, 0.1, "constant"),
 )
+_SMALL = [kind for kind in KINDS if kind != LARGE]
+_LARGE = f"{_about('resnet18')}; each class and eleven sets forgotten by every rule"
 _PANEL = (
-    f"{len(KINDS)} kinds of networks, trained with codes on the digits (5,000 images) "
+    f"{len(_SMALL)} kinds of networks, trained with codes on the digits (5,000 images) "
     "or Fashion-MNIST; each class and thirty sets forgotten by every rule"
 )
 RECORDS = {
@@ -127,7 +139,18 @@ RECORDS = {
     ),
     "mnist-complete": _in_turn("full", "mnist"),
     "fashion-mnist-short": _in_turn("smoke", "fashion-mnist"),
-    **{f"{data}-resnet18": _in_turn("resnet18", data) for data in _LARGER},
+    **{f"{data}-resnet18": _in_turn("resnet18", data) for data in _LARGER[::2]},
+    # Six hours on two cores, four of them for two networks.
+    "cifar10-jpeg-resnet18": Record(
+        judged,
+        [
+            {"kind": LARGE, "classes": list(c), "attacked": c == (0,)}
+            for c in requests(10, n_sets=3)
+        ],
+        _LARGE,
+        seeds=(0,),
+        tensors=partial(answers, kind=LARGE, classes=[0]),
+    ),
     # All methods and controls, on two networks: half an hour on two cores.
     "comparison": _compared("quick", "mnist-5k-resnet"),
     "methods-mnist-5k-resnet": _compared("mnist-5k-resnet"),
@@ -144,9 +167,14 @@ RECORDS = {
         f"U-LiRA with {SHADOWS} shadow pairs; {_tuned('quick')}",
         seeds=(0,),
     ),
-    "panel": Record(judged, combined(kind=KINDS), _PANEL),
-    "panel-never-saw": Record(
-        never_saw, combined(kind=KINDS), _PANEL, seeds=(50, 51, 52)
+    "panel": Record(
+        judged,
+        [
+            {"kind": kind, "classes": list(c), "attacked": c in ASKED}
+            for kind in _SMALL
+            for c in requests(10)
+        ],
+        _PANEL,
     ),
     "people-omniglot": Record(
         answered,
@@ -212,13 +240,19 @@ def main(names: list[str]) -> int:
         os.environ["MNEMONIC_CACHE"] = str(whole / "records" / name)
         try:
             frame = run_grid(made.function, made.settings, made.seeds)
+            kept = {
+                f"{seed}/{name}": tensor.contiguous()
+                for seed in (made.seeds if made.tensors else ())
+                for name, tensor in made.tensors(seed).items()
+            }
         finally:
             os.environ.clear()
             os.environ.update(before)
         seconds = frame.attrs["seconds"]
         if "settings" in frame:  # of the methods, as they were then
             frame = frame.assign(settings=frame["settings"].map(json.dumps))
-        results.record(name, frame, about=made.about, seconds=seconds)
+        how = {"about": made.about, "seconds": seconds, "tensors": kept}
+        results.record(name, frame, **how)
     return 0
 
 

@@ -25,10 +25,19 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from mnemonic.checks import checked_frame, checked_number
 from mnemonic.lab.keys import code_digest, numerical
-from mnemonic.storage import intact, verify, write_json, written_aside
+from mnemonic.storage import (
+    digest,
+    intact,
+    read_tensors,
+    verify,
+    write_json,
+    written_aside,
+)
 
 
 def paper(artefact: str) -> pd.DataFrame:
@@ -107,7 +116,14 @@ def results_folder() -> Path:
     return Path(os.path.expanduser(named)) if named else own
 
 
-def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> None:
+def record(
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    about: str,
+    seconds: float,
+    tensors: dict[str, Tensor] | None = None,
+) -> None:
     """Keep a run: ``<name>.csv``, and ``<name>.json`` with its provenance.
 
     Args:
@@ -115,6 +131,7 @@ def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> Non
         frame: Tidy: one row a result.
         about: A sentence: data, model, recipe, seeds.
         seconds: What its parts took together, one processor core or GPU each.
+        tensors: Logits, by name, for ``<name>.safetensors``.
 
     Raises:
         ValueError: If an argument is of another kind.
@@ -141,6 +158,10 @@ def record(name: str, frame: pd.DataFrame, *, about: str, seconds: float) -> Non
         "code": code_digest(path for path in numerical() if path.suffix == ".py"),
         **provenance(),
     }
+    if tensors:
+        with written_aside(folder / f"{name}.safetensors") as aside:
+            save_file(tensors, aside)
+        facts["tensors"] = digest(tensors)
     write_json(folder / f"{name}.json", facts)
 
 
@@ -172,6 +193,30 @@ def recorded(name: str) -> tuple[pd.DataFrame, dict]:
         if facts["name"] != name:
             raise ValueError(f"it is the record {facts['name']!r}")
         return pd.read_csv(path), facts
+
+
+def recorded_tensors(name: str) -> dict[str, Tensor]:
+    """Read the logits of a recorded run.
+
+    Args:
+        name: As it was given to ``record``.
+
+    Returns:
+        Tensors, by name.
+
+    Raises:
+        ValueError: If the record has none, or they were changed or cut short.
+
+    A ``FileNotFoundError`` says that there is no such record.
+    """
+    _, facts = recorded(name)
+    if "tensors" not in facts:
+        raise ValueError(f"the record {name!r} has no logits; read it with recorded")
+    path = results_folder() / f"{name}.safetensors"
+    with intact(f"the record {path} is damaged", "restore it from the repository"):
+        tensors, _ = read_tensors(path)
+        verify(digest(tensors), facts["tensors"])
+        return tensors
 
 
 def _commit() -> str:

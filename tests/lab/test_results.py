@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mnemonic as mn
 from mnemonic.lab import results
@@ -334,3 +335,25 @@ def test_committed_record_is_whole(path, monkeypatch):
     for column in frame.columns[frame.columns.str.contains("accuracy|error")]:
         without_codes = frame.get("t_mix", 1) == 0  # nothing to know, nothing forgets
         assert (frame[column].between(0, 100) | without_codes).all()
+
+
+def test_logits_are_recorded_and_read_back(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNEMONIC_RESULTS", str(tmp_path))
+    frame, how = pd.DataFrame({"a": [1]}), {"about": "a trial", "seconds": 1.0}
+    tensors = {"0/original": torch.rand(3, 2).half()}
+    results.record("trial", frame, **how, tensors=tensors)
+    read = results.recorded_tensors("trial")
+    assert torch.equal(read.pop("0/original"), tensors["0/original"])
+    assert not read
+    path = tmp_path / "trial.safetensors"
+    whole = path.read_bytes()
+    for spoilt in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(spoilt)
+        with pytest.raises(ValueError, match=r"trial\.safetensors is damaged"):
+            results.recorded_tensors("trial")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"is damaged .*restore it"):
+        results.recorded_tensors("trial")
+    results.record("trial", frame, **how)
+    with pytest.raises(ValueError, match="'trial' has no logits"):
+        results.recorded_tensors("trial")
