@@ -42,6 +42,7 @@ _ROOMS = {
     "audits": ["audit", "audits"],
     "lab.grids": ["mean_sd", "plus_minus", "run_grid"],
     "lab.checkpoints": ["trained"],
+    "lab.offered": ["load_network"],
     "lab.profiles": ["Profile"],
     "lab.results": ["results"],
     "press.plots": ["plots"],

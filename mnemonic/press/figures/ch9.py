@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from mnemonic.press import plots
 
@@ -22,6 +23,47 @@ def methods(runs: pd.DataFrame, order: Sequence[str]) -> Figure:
     """
     fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 8.8), sharey=True)
     _panels(runs, axes, order)
+    return fig
+
+
+def stand_ins(pictures: Tensor, names: Sequence[str], covered: pd.DataFrame) -> Figure:
+    """Draw what ZS-PAG has in place of the remaining images.
+
+    Args:
+        pictures: A forget image, then what an attack made of it for each other class,
+            ``[K, C, H, W]``.
+        names: Of the classes, in this order.
+        covered: Share of the squared inputs of a layer, percent, that lies in its
+            protected directions; columns ``layer``, ``class``, ``of`` (whose
+            directions) and ``share``.
+
+    Returns:
+        A row of pictures, and a panel a layer.
+    """
+    fig = plt.figure(figsize=(plots.WIDTH, 3.6))
+    rows = fig.add_gridspec(2, len(pictures), height_ratios=(1, 3))
+    for i, (image, name) in enumerate(zip(pictures, names, strict=True)):
+        ax = fig.add_subplot(rows[0, i])
+        plots.picture(image, ax)
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.set_title(name, color="black" if i else plots.FORGET)
+    half = len(pictures) // 2
+    left = fig.add_subplot(rows[1, :half])
+    right = fig.add_subplot(rows[1, half:], sharey=left)
+    markers = dict(zip(covered["of"].unique(), "os", strict=True))
+    for ax, (layer, part) in zip(
+        (left, right), covered.groupby("layer", sort=False), strict=True
+    ):
+        for of, found in part.groupby("of", sort=False):
+            ax.plot(
+                found["class"], found["share"], markers[of], label=of,
+                color=plots.REMAINING, mfc="white" if markers[of] == "o" else None,
+            )  # fmt: skip
+        ax.set(title=layer, xlabel="remaining class", ylim=(0, 105))
+    left.set(ylabel="inputs covered (%)")
+    right.tick_params(labelleft=False)
+    right.legend(title="directions of", loc="lower center")
     return fig
 
 
