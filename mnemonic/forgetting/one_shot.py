@@ -28,7 +28,7 @@ from mnemonic.codes import MnemonicCodes
 from mnemonic.forgetting.head import at_the_head
 from mnemonic.forgetting.on_codes import on_codes
 from mnemonic.forgetting.report import Forgotten
-from mnemonic.forgetting.step import by_amplitude
+from mnemonic.forgetting.step import by_amplitude, checked_sides
 from mnemonic.forgetting.strengths import Sign, Strength
 from mnemonic.networks.asked import check_outputs, device_of
 from mnemonic.networks.running import undisturbed
@@ -47,6 +47,7 @@ def forget(
     strength: Strength | float | None = None,
     sign: Sign | None = None,
     layers: Literal["all", "last"] | Sequence[str] = "all",
+    judge: tuple[Tensor, Tensor] | None = None,
     input_shape: tuple[int, int, int] | None = None,
     candidates: bool = False,
 ) -> Forgotten:
@@ -69,6 +70,9 @@ def forget(
         sign: Of ``"amplitude"``, +1 or -1; where missing, chosen likewise.
         layers: Of ``"amplitude"``, which of them move: all, as in the paper; the last,
             which gives the logits; or those named.
+        judge: Of ``"amplitude"``, for whoever has them: samples ``[N, C, H, W]`` and
+            labels ``[N]``, such as validation images, that choose in place of the
+            codes; no warning looks at them.
         input_shape: ``(C, H, W)`` of an input, where codes are ``None``.
         candidates: Of ``"amplitude"``: score every setting to the end, and give the
             table of them as well.
@@ -86,10 +90,11 @@ def forget(
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
     of_amplitude = sign is not None or layers not in ("all", "last") or candidates
+    of_amplitude |= judge is not None
     if rule != "amplitude" and of_amplitude:
         raise ValueError(
-            f"sign, layers and candidates are of rule 'amplitude', and {rule!r} moves "
-            "the last layer alone; leave them out, or take that rule"
+            f"sign, layers, judge and candidates are of rule 'amplitude', and {rule!r} "
+            "moves the last layer alone; leave them out, or take that rule"
         )
     if sign is not None:
         sign = checked_number("sign", sign, lambda s: s in (1, -1), "+1, -1 or None")
@@ -110,7 +115,11 @@ def forget(
             )
         if rule != "amplitude":
             return at_the_head(model, images, asked, rule, strength, are_codes=True)
-        return by_amplitude(model, *given, strength, sign, layers, candidates)
+        if judge is not None:
+            if not (isinstance(judge, Sequence) and len(judge) == 2):
+                raise ValueError(f"judge is {judge!r}; give (inputs, labels), or None")
+            judge = checked_sides(model, *judge, asked)
+        return by_amplitude(model, *given, strength, sign, layers, judge, candidates)
 
 
 def _noise(model, input_shape) -> Tensor:

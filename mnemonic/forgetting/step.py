@@ -66,20 +66,29 @@ def forget_from_data(
     Returns:
         As ``forget`` does; ``forgets_codes`` speaks of these samples.
 
-    Raises:
-        ValueError: If the classes, the samples or the network do not fit.
+    A ``ValueError`` says what of classes, samples or network does not fit.
     """
     check_samples(inputs, labels)
-    inputs, labels = (t.to(device_of(model)) for t in (inputs, labels))
-    classes = checked_classes(classes, range(check_outputs(model, inputs[:2]).shape[1]))
+    n_classes = check_outputs(model, inputs[:2].to(device_of(model))).shape[1]
+    classes = checked_classes(classes, range(n_classes))
+    given = checked_sides(model, inputs, labels, classes)
+    with undisturbed():
+        return by_amplitude(model, *given, classes, strength, None)
+
+
+def checked_sides(
+    model: nn.Module, inputs: Tensor, labels: Tensor, classes: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Samples and labels where the network is, if some are to forget and some not."""
+    check_samples(inputs, labels)
     n_forget = int(belongs(labels, classes).sum())
     if n_forget in (0, len(labels)):
         raise ValueError(
             f"{n_forget} of {len(labels)} samples are of the forget classes "
             f"{list(classes)}; give at least one of them and one of the others"
         )
-    with undisturbed():
-        return by_amplitude(model, inputs, labels, classes, strength, None)
+    device = device_of(model)
+    return inputs.to(device), labels.to(device)
 
 
 def amplitude(
@@ -102,8 +111,9 @@ def amplitude(
 
 
 def by_amplitude(
-    model, inputs, labels, classes, strength, sign, layers="all", candidates=False
-) -> Forgotten:
+    model, inputs, labels, classes, strength, sign,
+    layers="all", judge=None, candidates=False,
+) -> Forgotten:  # fmt: skip
     """Fishers, choice and step, on inputs that stand for the classes."""
     if not isinstance(strength, Strength | None):
         raise ValueError(f"strength is {strength!r}; give Strength(lambda1, lambda2)")
@@ -113,14 +123,15 @@ def by_amplitude(
     step = Perturbation(model, _within(layers, model, inputs, eta))
     grid = GRID if strength is None else [strength]
     signs = (1, -1) if sign is None else [sign]
-    settings = inputs, labels, classes, grid, signs
+    settings = *(judge or (inputs, labels)), classes, grid, signs
     best = best_row(rows := try_strengths(step, *settings, give_up=not candidates))
     chosen, sign = Strength(best["lambda1"], best["lambda2"]), best["sign"]
     step.move(step.scaled(chosen, sign))
     moved = step.moved()
     check_outputs(moved, inputs[:1])  # pruned layers and the like derive weights anew
     forgets = best["forgetting_error"] == 100
-    if moved is not step.network:  # half precision rounds on the way as well
+    # Half precision rounds on the way as well.
+    if judge or moved is not step.network:
         part = belongs(labels, classes)
         forgets = (check_outputs(moved, inputs[part]).argmax(1) != labels[part]).all()
     synchronise(inputs.device)
@@ -132,7 +143,7 @@ def by_amplitude(
             RuntimeWarning,
             stacklevel=3,
         )
-    elif strength is None and not (best["spares"] and best["depth"] >= SHALLOW):
+    elif not (strength or judge or (best["spares"] and best["depth"] >= SHALLOW)):
         warnings.warn(
             f"no setting tried takes the codes of {list(classes)} far below their "
             "rivals and spares the other codes: images of these classes may still be "

@@ -301,6 +301,39 @@ def test_only_the_layers_named_move(learned):
             mn.forget(model, codes, [1], layers=layers)
 
 
+@pytest.mark.filterwarnings("ignore:no setting tried forgets")
+def test_a_judge_chooses_in_place_of_the_codes(learned):
+    model, data, codes = learned
+    judge = data.inputs(data.validation), data.validation.labels
+    result = mn.forget(model, codes, [1], judge=judge)
+
+    def score(network):
+        found = mn.evaluate(network, data, [1], split="validation")
+        return found.remaining_accuracy + found.forgetting_error
+
+    made = [
+        mn.forget(model, codes, [1], strength=strength, sign=sign).model
+        for strength, sign in itertools.product(GRID[::4], (1, -1))
+    ]
+    assert score(result.model) >= max(map(score, made))
+    again = mn.forget(model, codes, [1], **result.settings)
+    for a, b in zip(again.model.parameters(), result.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert again.forgets_codes == result.forgets_codes
+    own = codes.images, codes.labels
+    same = mn.forget(model, codes, [1], judge=own).settings
+    assert same == mn.forget(model, codes, [1]).settings
+    for wrong, told in (
+        (codes, "give \\(inputs, labels\\)"),
+        ((judge[0], judge[1][:-1]), "one label for each"),
+        ((judge[0][judge[1] != 1], judge[1][judge[1] != 1]), "at least one of them"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            mn.forget(model, codes, [1], judge=wrong)
+    with pytest.raises(ValueError, match="judge and candidates are of rule"):
+        mn.forget(model, codes, [1], rule="turn", judge=judge)
+
+
 def test_a_choice_that_may_leave_images_is_said():
     """A code that can be pushed no further than just below another."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False), nn.Tanh())
