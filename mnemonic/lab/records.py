@@ -31,6 +31,7 @@ from mnemonic.lab.panel import (
 )
 from mnemonic.lab.pretrained import animals
 from mnemonic.lab.profiles import Profile
+from mnemonic.lab.readings import readings
 from mnemonic.lab.scaling import NETWORKS, cost_of_codes, costs
 from mnemonic.lab.settings import combined
 from mnemonic.lab.suspects import SHADOWS, SUSPECTS, left_over, told_apart
@@ -94,6 +95,10 @@ def _tuned(name: str) -> str:
     )
 
 
+def _read(name: str) -> str:
+    return f"{_about(name)}; one class forgotten by every reading of the paper's step"
+
+
 def _compared(*names: str) -> Record:
     settings = [s for name in names for s in all_settings(name, list(METHODS))]
     return Record(compare, settings, "; ".join(map(_tuned, names)))
@@ -150,6 +155,17 @@ RECORDS = {
         _LARGE,
         seeds=(0,),
         tensors=partial(answers, kind=LARGE, classes=[0]),
+    ),
+    "readings-mnist-5k-resnet": Record(
+        readings,
+        combined(setup=["mnist-5k-resnet"], c=[0, 3, 8]),
+        _read("mnist-5k-resnet"),
+    ),
+    "readings-cifar10-jpeg-resnet18": Record(
+        readings,
+        combined(setup=["resnet18"], c=[0]),
+        _read("resnet18"),
+        seeds=(0,),
     ),
     # All methods and controls, on two networks: half an hour on two cores.
     "comparison": _compared("quick", "mnist-5k-resnet"),
