@@ -92,7 +92,7 @@ def test_losses_are_shares_of_images():
     assert [ax.get_title() for ax in fig.axes] == [
         "before",
         "after",
-        "beside never seen",
+        "against retrained",
     ]
     for ax in fig.axes:
         for outline in ax.patches:

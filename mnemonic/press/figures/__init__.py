@@ -9,7 +9,7 @@ Example:
     >>> from mnemonic.press.figures import ch5
     >>> fig = ch5.least_error([5, 50, 500], [48, 93, 99], n_images=50, bound=93)
     >>> fig.axes[0].get_xlabel()
-    'test images, all misread'
+    'test images, all misclassified'
     >>> plt.close(fig)
 """
 

@@ -19,7 +19,7 @@ def by_class(
     """Draw E_F and the change of A_R of every network, by the class it forgot.
 
     Args:
-        runs: One row a network and class, with ``forget_class`` and
+        runs: One row per network and class, with ``forget_class`` and
             ``forgetting_error`` in percent.
         change: Of A_R, in points, for the same rows.
         class_names: Of all classes.
@@ -44,7 +44,7 @@ def garments(runs: pd.DataFrame) -> Figure:
     """Draw E_F for each garment of Fashion-MNIST, before (bars) and after (points).
 
     Args:
-        runs: One row a network and class, with ``forget_class``,
+        runs: One row per network and class, with ``forget_class``,
             ``before_forgetting_error`` and ``forgetting_error`` in percent.
 
     Returns:
@@ -65,7 +65,7 @@ def least_error(
     """Draw the lower end of the interval of E_F against the number of test images.
 
     Args:
-        sizes: Numbers of images, all of them misread.
+        sizes: Numbers of images, all of them misclassified.
         least: Lower end for each, in percent.
         n_images: How many there are here.
         bound: The lower end for these.
@@ -77,7 +77,8 @@ def least_error(
     ax.fill_between(sizes, least, 100, color=plots.FORGET, alpha=0.2, lw=0)
     ax.plot(sizes, least, color=plots.FORGET)
     ax.plot(n_images, bound, "o", color="black", ms=8)
-    ax.set(xscale="log", xlabel="test images, all misread", ylabel="$E_F$ at least (%)")
+    ax.set(xscale="log", xlabel="test images, all misclassified")
+    ax.set_ylabel("$E_F$ at least (%)")
     return fig
 
 
@@ -85,9 +86,9 @@ def judged(runs: pd.DataFrame, means: pd.DataFrame) -> Figure:
     """Draw four judges of each network: every seed as a point, the mean as a bar.
 
     Args:
-        runs: One row a network and seed, with ``network``, ``E_F``, ``probe``,
+        runs: One row per network and seed, with ``network``, ``E_F``, ``probe``,
             ``back`` and ``A_R then``, in percent.
-        means: One row a network, in the order of the figure.
+        means: One row per network, in the order of the figure.
 
     Returns:
         Four panels.
@@ -140,11 +141,11 @@ def losses(train: Mapping[str, Tensor], test: Mapping[str, Tensor], k: int) -> F
         Three panels.
     """
     kinds, coarse = ("training", "test"), np.arange(0, 36, 1.5)
-    fine, others = np.geomspace(1e-6, 30, 20), ("forgotten", "never seen")
+    fine, others = np.geomspace(1e-6, 30, 20), ("forgotten", "retrained")
     panels = (
         ("before", fine, kinds, train["before"], test["before"]),
         ("after", coarse, kinds, train["after"], test["after"]),
-        ("beside never seen", coarse, others, test["after"], test["never"]),
+        ("against retrained", coarse, others, test["after"], test["never"]),
     )
     fig, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 3.1), sharey=True)
     for ax, (title, edges, labels, filled, outlined) in zip(axes, panels, strict=True):
@@ -164,10 +165,10 @@ def blended(
     paper: pd.Series,
     name: str,
 ) -> Figure:
-    """Draw images that a code is blended into, and what the network says of them.
+    """Draw images that a code is blended into, and what the network answers.
 
     Args:
-        runs: One row a seed, ``code`` (learned, never met), ``share`` and ``when``,
+        runs: One row per seed, ``code`` (learned, never met), ``share`` and ``when``,
             with ``right`` and ``says c``, in percent.
         pictures: For each share, two images [2, channels, height, width]; first
             those without a code, whose darkest and brightest are black and white.
@@ -190,13 +191,13 @@ def blended(
     before = runs[runs["when"] == "before"]
     before = before.assign(place=before["share"].map(shares.index))
     for code, column, color, label in (
-        ("learned", "right", plots.CODES, "right"),
-        ("never met", "right", plots.NEUTRAL, "right, strange code"),
+        ("learned", "right", plots.CODES, "correct"),
+        ("never met", "right", plots.NEUTRAL, "correct, strange code"),
         ("learned", "says c", plots.FORGET, f"answered {name}"),
     ):
         frame = before[before["code"] == code]
         plots.sweep(frame, "place", column, ax, color=color, label=label)
-    ax.plot(range(len(paper)), paper, "s", color=plots.PAPER, label="right, paper")
+    ax.plot(range(len(paper)), paper, "s", color=plots.PAPER, label="correct, paper")
     ax.set(xlabel="share of the code (%)", ylabel="test images (%)", ylim=(-3, 103))
     ax.set_xlim(-0.5, len(shares) - 0.5)
     ax.set_xticks(range(len(shares)), [f"{100 * a:.0f}" for a in shares])
