@@ -95,8 +95,13 @@ def bank(root: Path, copies: Path) -> str:
             right = ", ".join(at for at, (is_right, _, _) in lettered if is_right)
             said = [f"- {at}: {why}" for at, (_, _, why) in lettered]
             lines.append("\n".join([f"*Right: {right}.*", "", *said]))
-    filled = GLUED.sub(lambda m: format(numbers[m[1]], m[2]), "\n\n".join(lines))
-    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", filled) + "\n"
+    text = "\n\n".join(lines) + "\n"
+    return GLUED.sub(lambda m: _minus(format(numbers[m[1]], m[2])), text)
+
+
+def _minus(number: str) -> str:
+    """With the sign that the pages have."""
+    return re.sub(r"^-(?=\d)", "\N{MINUS SIGN}", number)
 
 
 if __name__ == "__main__":

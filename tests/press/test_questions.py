@@ -75,7 +75,7 @@ def test_no_letter_is_right_most_of_the_time():
 
 TEXT = """# A chapter
 
-:::{predict} How many are `x`, if $x$ is near?
+:::{predict} How many are `x`, if $x > -1$?
 - [ ] None.
 
   There are {glue:text}`ch1-n:,` of them.
@@ -101,7 +101,7 @@ def test_the_bank_has_questions_answers_and_numbers(tmp_path):
         path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
     assert bank(tmp_path, tmp_path / "copies") == (
         "# Questions, with answers\n\n## 1. A chapter\n\n"
-        "**1.** *Predict.* How many are `x`, if $x$ is near?\n\n"
+        "**1.** *Predict.* How many are `x`, if $x > -1$?\n\n"
         "- A. None.\n- B. Some.\n\n*Right: B.*\n\n"
         "- A: There are 5,000 of them.\n- B: It changes by \N{MINUS SIGN}0.2.\n"
     )
