@@ -22,7 +22,7 @@ export PIP_USER := 0
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test full bench soak lock pdf epub zip slides figures student clean
+.PHONY: help book chapter test full bench soak lock pdf epub zip slides figures quiz student clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,10 @@ figures: $(READY) ## Every figure of the quick chapters as a file, and their alt
 	$(PUBLISH) --no-render
 	$(BIN)/python book/_extensions/from_chapter.py _build/executed/quick _build/figures
 	@echo "the figures: _build/figures"
+
+quiz: $(READY) ## Every question of the quick chapters with its answers, as one file
+	$(PUBLISH) --no-render
+	$(BIN)/python -m mnemonic.press.questions _build/executed/quick _build/quiz.md
 
 student: $(READY) ## The quick book and its notebooks without solutions
 	$(BIN)/python -m mnemonic.press.editions --profile quick

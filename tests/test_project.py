@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = {"help", "book", "test", "full", "bench", "soak", "lock", "clean"}
 LESSONS = ("slides", "teaching")  # plans of a lecture, by the minute
-TARGETS |= {"pdf", "epub", "zip", "slides", "figures", "student", "chapter"}
+TARGETS |= {"pdf", "epub", "zip", "slides", "figures", "quiz", "student", "chapter"}
 
 
 def read(name):

@@ -3,9 +3,6 @@
 A figure comes with its alt text, a number by the name under which a chapter glued it.
 """
 
-import ast
-import json
-import math
 import os
 import sys
 from base64 import b64decode
@@ -16,13 +13,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-
-def outputs_of(folder):
-    """Pairs of a cell's metadata and one of its outputs."""
-    for copy in sorted(Path(folder).glob("[!.]*.ipynb")):
-        for cell in json.loads(copy.read_text(encoding="utf-8"))["cells"]:
-            for output in cell.get("outputs", []):
-                yield cell["metadata"], output
+from mnemonic.press.outputs import numbers_of, outputs_of
 
 
 def figures_of(folder):
@@ -33,18 +24,6 @@ def figures_of(folder):
         if "figure" in mystnb and "image/png" in output.get("data", {}):
             picture = "".join("".join(output["data"]["image/png"]).split())
             found[mystnb["figure"]["name"]] = picture, mystnb["image"]["alt"]
-    return found
-
-
-def numbers_of(folder):
-    """Glued values by their names."""
-    found = {}
-    for _, output in outputs_of(folder):
-        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-        if name:
-            text = "".join(output["data"]["application/papermill.record/text/plain"])
-            # what a short profile leaves out is no number, and no literal either
-            found[name] = math.nan if text == "nan" else ast.literal_eval(text)
     return found
 
 

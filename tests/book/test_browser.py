@@ -423,6 +423,24 @@ def test_a_solution_is_folded_and_can_be_opened(visit):
     sync_api.expect(text).to_be_visible()
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_question_is_answered_by_keyboard_with_scripts_or_without(visit, scripts):
+    page = visit(CHAPTER, java_script_enabled=scripts)
+    question = page.get_by_role("group", name="largest amplitudes?", exact=False)
+    answers = question.locator("details")
+    for i, key in enumerate(("Enter", "Space")):
+        said = answers.nth(i).locator("p")
+        sync_api.expect(said).not_to_be_visible()
+        if i == 0:
+            answers.nth(i).locator("summary").focus()
+        else:
+            page.keyboard.press("Tab")
+        page.keyboard.press(key)
+        sync_api.expect(said).to_be_visible()
+        sync_api.expect(said).to_contain_text(re.compile(r"^(Not right|Right)\. "))
+    sync_api.expect(answers.nth(2).locator("p")).not_to_be_visible()
+
+
 def test_a_code_cell_can_be_copied(visit):
     page = visit(CHAPTER, permissions=["clipboard-read", "clipboard-write"])
     cell = page.locator(".cell_input .highlight").filter(has_text="mn.forget(").first
