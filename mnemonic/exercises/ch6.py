@@ -81,7 +81,8 @@ def critique(mute: nn.Module, model: nn.Module, data: ImageData, c: int) -> None
     auc = loss_attack(*matched_losses(mute, data, [c]))["auc"].value
     near(auc, 0.5, 0.01, f"its AUC is {auc:.2f}: give every image one answer")
     accuracy = evaluate(mute, data, [c]).accuracy
-    expect(accuracy < 20, f"it still reads {accuracy:.0f} % of the images")
+    guessing = 100 / data.n_classes
+    expect(accuracy < 2 * guessing, f"it still reads {accuracy:.0f} % of the images")
     *below, _, _ = model.parameters()
     kept = [any(w.equal(own) for own in mute.parameters()) for w in below]
     expect(all(kept), "it has deleted something: keep what is below the last layer")
