@@ -7,6 +7,7 @@ READY := .venv/.ready
 PAGES := _build/singlehtml
 PDF := _build/forgetting-in-one-shot.pdf
 ZIP := _build/forgetting-in-one-shot.zip
+PACK := _build/instructors-pack
 PUBLISH := $(BIN)/python -m mnemonic.publish --profile quick
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # make LOCKED=1 sets up the versions of requirements.lock, for the published book.
@@ -22,7 +23,8 @@ export PIP_USER := 0
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test full bench soak lock pdf epub zip slides figures quiz student clean
+.PHONY: help book chapter test full bench soak lock pdf epub zip slides figures proof quiz student \
+  pack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -98,8 +100,19 @@ quiz: $(READY) ## Every question of the quick chapters with its answers, as one 
 	$(PUBLISH) --no-render
 	$(BIN)/python -m mnemonic.press.questions _build/executed/quick _build/quiz.md
 
+proof: figures ## Each figure next to its caption and alt text, on one page for the editor
+	@echo "the proof: _build/figures/proof.html"
+
 student: $(READY) ## The quick book and its notebooks without solutions
 	$(BIN)/python -m mnemonic.press.editions --profile quick
+
+pack: slides student figures quiz ## For instructors: slides, exams, plans, quiz, figures, in one zip
+	@rm -rf $(PACK) $(PACK).zip && mkdir -p $(PACK)/student && \
+	  cp teaching/*.md _build/quiz.md LICENSE-text $(PACK) && \
+	  cp -r _build/revealjs $(PACK)/slides && cp -r _build/figures $(PACK) && \
+	  cp -r _build/student/notebooks.zip _build/student/html $(PACK)/student && \
+	  cd _build && ../$(BIN)/python -m zipfile -c $(notdir $(PACK)).zip $(notdir $(PACK))/ && \
+	  rm -rf $(notdir $(PACK)) && echo "the pack: $(PACK).zip"
 
 clean: ## Remove what was built; .venv and trained networks (in the cache folder) stay
 	rm -rf _build .coverage .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import io
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import mnemonic as mn
 
@@ -141,13 +143,47 @@ def test_the_method_of_the_page_runs_and_is_compared_and_audited(blocks, capsys)
 
 
 def test_figures_are_written_with_their_texts(tmp_path):
-    picture = base64.b64encode(b"\x89PNG").decode()
+    drawn = io.BytesIO()
+    Image.new("RGBA", (20, 10), "#D55E00").save(drawn, "png")
+    picture = base64.b64encode(drawn.getvalue()).decode()
+    told = {"name": "fig-a", "caption": "Less < more."}
     cell = {
-        "metadata": {"mystnb": {"figure": {"name": "fig-a"}, "image": {"alt": "A."}}},
+        "metadata": {"mystnb": {"figure": told, "image": {"alt": "A."}}},
         "outputs": [{"data": {"image/png": picture}}],
     }
     (tmp_path / "01_a.ipynb").write_text(json.dumps({"cells": [cell]}), "utf-8")
     script = ROOT / "book" / "_extensions" / "from_chapter.py"
     subprocess.run([sys.executable, script, tmp_path, tmp_path / "out"], check=True)
-    assert (tmp_path / "out" / "fig-a.png").read_bytes() == b"\x89PNG"
+    assert (tmp_path / "out" / "fig-a.png").read_bytes() == drawn.getvalue()
     assert (tmp_path / "out" / "alt-texts.txt").read_text("utf-8") == "fig-a.png: A.\n"
+    assert (tmp_path / "out" / "figures.pdf").read_bytes().startswith(b"%PDF")
+    proof = (tmp_path / "out" / "proof.html").read_text("utf-8")
+    for part in ('src="fig-a.png" alt="A."', "Less &lt; more.", "</b> A."):
+        assert part in proof
+
+
+def test_examinations_have_keys_and_their_points_add_up():
+    folder = ROOT / "teaching"
+    asked = sorted(p for p in folder.glob("exam-?.md"))
+    assert len(asked) == 2
+    for path in asked:
+        text = path.read_text(encoding="utf-8")
+        key = path.with_name(f"{path.stem}-key.md").read_text(encoding="utf-8")
+        heads = re.findall(r"^\*\*(\d+)\. .*\((\d+) points\)\.\*\*", text, flags=re.M)
+        assert [int(n) for n, _ in heads] == [*range(1, 11)]
+        assert sum(int(points) for _, points in heads) == 60
+        questions, answers = (re.split(r"(?m)^\*\*\d+\.", t)[1:] for t in (text, key))
+        for (_, points), question in zip(heads, questions, strict=True):
+            parts = [int(n) for n in re.findall(r"\((\d)\)$", question, flags=re.M)]
+            assert not parts or sum(parts) == int(points), question
+        assert len(answers) == len(questions)
+        assert min(len(answer.split()) for answer in answers) > 25
+
+
+def test_the_pack_takes_what_is_there():
+    (rule,) = re.findall(r"^pack: (.*?)\n\n", read("Makefile"), flags=re.M | re.S)
+    assert {"slides", "student", "figures", "quiz"} <= set(rule.split("##")[0].split())
+    named = set(re.findall(r"`([\w.-]+\.md)`", read("teaching/README.md")))
+    there = {p.name for p in (ROOT / "teaching").glob("*.md")} - {"README.md"}
+    assert named - {"quiz.md"} == there
+    assert "make pack" in read(".github/workflows/book.yml")

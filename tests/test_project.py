@@ -19,6 +19,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = {"help", "book", "test", "full", "bench", "soak", "lock", "clean"}
 LESSONS = ("slides", "teaching")  # plans of a lecture, by the minute
 TARGETS |= {"pdf", "epub", "zip", "slides", "figures", "quiz", "student", "chapter"}
+TARGETS |= {"proof", "pack"}
 
 
 def read(name):

@@ -6,24 +6,27 @@ A figure comes with its alt text, a number by the name under which a chapter glu
 import os
 import sys
 from base64 import b64decode
+from html import escape
 from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from PIL import Image
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from mnemonic.press.outputs import numbers_of, outputs_of
 
 
 def figures_of(folder):
-    """Pairs of picture (PNG in base64) and alt text, by the figure's name."""
+    """Picture (PNG in base64), alt text and caption, by the figure's name."""
     found = {}
     for metadata, output in outputs_of(folder):
         mystnb = metadata.get("mystnb", {})
         if "figure" in mystnb and "image/png" in output.get("data", {}):
             picture = "".join("".join(output["data"]["image/png"]).split())
-            found[mystnb["figure"]["name"]] = picture, mystnb["image"]["alt"]
+            told = mystnb["figure"]
+            found[told["name"]] = picture, mystnb["image"]["alt"], told.get("caption")
     return found
 
 
@@ -36,7 +39,7 @@ class Figure(SphinxDirective):
         name = self.arguments[0]
         if name not in figures:
             raise self.error(f"no chapter has a figure {name}")
-        picture, alt = figures[name]
+        picture, alt, _ = figures[name]
         image = nodes.image(uri=f"data:image/png;base64,{picture}", alt=alt)
         image["height"] = self.options.get("height", "430px")
         return [image]
@@ -65,14 +68,38 @@ def setup(app):
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
+PROOF = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Figures, captions and their texts</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; margin: 2em }}
+section {{ display: grid; grid-template-columns: 1fr 1fr; gap: 2em; margin: 2em 0 }}
+img {{ width: 100% }}
+</style>
+<h1>Does each caption, and each text, fit its figure?</h1>
+{sections}</html>
+"""
+SECTION = """<section id="{0}"><img src="{0}.png" alt="{1}">
+<div><h2>{0}</h2><p><b>Caption.</b> {2}</p><p><b>Text.</b> {1}</p></div></section>
+"""
+
+
 def write(folder, target):
-    """Every figure as a file by its name, and all alt texts in a list."""
+    """Every figure as a file by its name, all in one PDF, and their texts."""
     target, figures = Path(target), figures_of(folder)
     target.mkdir(parents=True, exist_ok=True)
-    for name, (picture, _) in figures.items():
+    pages, texts, sections = [], "", ""
+    for name, (picture, alt, caption) in figures.items():
         (target / f"{name}.png").write_bytes(b64decode(picture))
-    texts = "".join(f"{name}.png: {alt}\n" for name, (_, alt) in figures.items())
+        pages.append(Image.open(target / f"{name}.png").convert("RGB"))
+        texts += f"{name}.png: {alt}\n"
+        sections += SECTION.format(name, *(escape(s or "none") for s in (alt, caption)))
     (target / "alt-texts.txt").write_text(texts, encoding="utf-8")
+    proof = PROOF.format(sections=sections)
+    (target / "proof.html").write_text(proof, encoding="utf-8")
+    one, *others = pages
+    one.save(
+        target / "figures.pdf", save_all=True, append_images=others, resolution=200
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Checks of chapter 1, data."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -68,9 +69,14 @@ def implement(
 def critique(optimism: Callable[[int, int], float]) -> None:
     """Does the optimism of the winner grow with the number of draws?"""
     seeds = range(5)
-    few, many = ([optimism(n, seed) for seed in seeds] for n in (2, 100))
-    attempted(*few, *many)
-    few, many = sum(few) / len(few), sum(many) / len(many)
+    found = [[optimism(n, seed) for seed in seeds] for n in (1, 2, 100)]
+    attempted(*itertools.chain(*found))
+    one, few, many = (sum(points) / len(seeds) for points in found)
+    expect(
+        abs(one) < 5,
+        f"{one:.1f} points with one draw, where nothing is chosen: subtract the test "
+        "accuracy of the same draw",
+    )
     expect(
         many > few + 0.5,
         f"{few:.1f} points with 2 draws, {many:.1f} with 100: the winner is to be "

@@ -14,6 +14,7 @@ from mnemonic.exercises.answers import (
     done,
     expect,
     near,
+    same_weights,
     with_last_layer,
 )
 from mnemonic.forgetting.report import Forgotten
@@ -29,9 +30,16 @@ def predict(megabytes: float, passes: int) -> None:
     done(f"{truth:.0f} MB, and {passes:,} backward passes.")
 
 
-def change(known: int, model: nn.Module, codes: MnemonicCodes) -> None:
+def change(
+    known: int,
+    model: nn.Module,
+    codes: MnemonicCodes,
+    taught: Callable[[int, int], tuple[nn.Module, MnemonicCodes]],
+) -> None:
     """Is this how many codes the network names rightly after two epochs?"""
     attempted(known, model, codes)
+    same = same_weights(model, taught(0, 2)[0])
+    expect(same, "this is another network: taught(0, 2) gives that of seed 0")
     truth = int((model(codes.images).argmax(1) == codes.labels).sum())
     expect(known == truth, f"this network names {truth} of its codes rightly")
     done(f"{known} of {len(codes.labels)} after two epochs with codes.")

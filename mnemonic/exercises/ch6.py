@@ -1,5 +1,6 @@
 """Checks of chapter 6, what is forgotten."""
 
+import copy
 from collections.abc import Callable
 
 from torch import nn
@@ -13,6 +14,7 @@ from mnemonic.exercises.answers import (
     done,
     expect,
     near,
+    same_weights,
     with_last_layer,
 )
 from mnemonic.networks.running import seeded
@@ -60,19 +62,28 @@ def implement(
     never: nn.Module,
 ) -> None:
     """Does it count no step for the original, and some for the others?"""
-    found = [steps_back(network) for network in (model, forgot, never)]
+    networks = model, forgot, never
+    before = copy.deepcopy(networks)
+    found = [steps_back(network) for network in networks]
     attempted(*found)
     original, forgotten, retrained = found
+    still = all(map(same_weights, networks, before))
+    expect(still, "the networks have changed: train a copy")
     expect(original == 0, "the original needs no step: test before the first one")
     expect(forgotten > 0 and retrained > 0, "at the start neither answers the class")
+    expect(max(found) <= 200, "stop after 200 steps")
     done(f"{forgotten} steps for the forgotten network, {retrained} for the retrained.")
 
 
-def critique(mute: nn.Module, data: ImageData, c: int) -> None:
-    """Does it get an AUC of one half, and is it still no proof of anything?"""
+def critique(mute: nn.Module, model: nn.Module, data: ImageData, c: int) -> None:
+    """Does it get an AUC of one half, with all that the original had to tell?"""
     attempted(mute)
     auc = loss_attack(*matched_losses(mute, data, [c]))["auc"].value
     near(auc, 0.5, 0.01, f"its AUC is {auc:.2f}: give every image one answer")
     accuracy = evaluate(mute, data, [c]).accuracy
-    expect(accuracy < 20, f"it still reads {accuracy:.0f} % of the images")
-    done(f"AUC {auc:.2f}, and it reads {accuracy:.0f} % of the images.")
+    guessing = 100 / data.n_classes
+    expect(accuracy < 2 * guessing, f"it still reads {accuracy:.0f} % of the images")
+    *below, _, _ = model.parameters()
+    kept = [any(w.equal(own) for own in mute.parameters()) for w in below]
+    expect(all(kept), "it has deleted something: keep what is below the last layer")
+    done(f"AUC {auc:.2f}, accuracy {accuracy:.0f} %, and nothing was deleted.")

@@ -138,6 +138,27 @@ def test_exercises_have_folded_solutions(path):
     assert text.count("{exercise}") == text.count("{solution}") == len(exercises)
 
 
+HINT = re.compile(r"(?ms)^```\{hint\}\n:class: dropdown\n\n(.*?)\n```\n")
+
+
+@each_notebook
+def test_exercises_say_kind_minutes_difficulty_and_have_a_hint(path):
+    text = text_of(read(path))
+    bodies = re.findall(
+        r"^````\{exercise\}\n:label: ex-ch\d+-(\w+)\n\n(.*?)^````$", text, re.M | re.S
+    )
+    assert len(bodies) == text.count("{exercise}")
+    for kind, body in bodies:
+        line = re.match(r"\*(\w+) · (\d+) min · (★{1,3})\*\n\n", body)
+        assert line, body
+        assert line[1].lower() == kind
+        assert 5 <= int(line[2]) <= 60
+        task, hint, cell = HINT.split(body)  # one hint, between the task and its cell
+        assert task.count("\n") > 3
+        assert 8 <= len(hint.split()) <= 50, hint
+        assert cell.startswith("\n```python\n")
+
+
 @each_notebook
 def test_chapter_ends_with_a_summary_and_the_way_on(path):
     text = text_of(read(path))
@@ -301,8 +322,9 @@ def test_each_artefact_of_the_paper_has_its_verdict_in_a_word():
 
 @each_notebook
 def test_chapter_has_the_length_of_a_lesson(path):
-    running = QUESTION.sub("", text_of(read(path)))  # questions have their own bound
-    assert 1500 <= len(prose(running).split()) <= 2500
+    # Questions have their own bound, and a hint stays folded for most.
+    read_by_all = HINT.sub("", QUESTION.sub("", text_of(read(path))))
+    assert 1500 <= len(prose(read_by_all).split()) <= 2500
 
 
 STYLES = ROOT / "book" / "_static" / "book.css"

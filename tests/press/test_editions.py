@@ -1,3 +1,4 @@
+import copy
 import importlib
 import inspect
 import json
@@ -15,7 +16,8 @@ from torch import nn
 
 import mnemonic as mn
 from mnemonic import exercises
-from mnemonic.exercises import ch1, ch2, ch3, ch6, ch9
+from mnemonic.baselines.mnemonic_code import quietly_forget
+from mnemonic.exercises import ch1, ch2, ch3, ch4, ch6, ch9, ch12
 from mnemonic.press import editions, formats
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,7 @@ def test_student_has_every_exercise_to_fill_in_and_no_solution(path):
     cells = cells_of(for_students, "exercise")
     assert [c["id"] for c in cells] == [f"ex-{label}-exercise" for label in labels]
     assert "{solution}" not in text_of(for_students)
+    assert text_of(for_students).count("```{hint}") == len(labels)
     assert not cells_of(for_students, "solution")
     # all else is there, in order
     kept = [c for c in for_students["cells"] if c["cell_type"] == "code"]
@@ -191,6 +194,8 @@ def test_optimism_has_to_grow():
         ch1.critique(lambda n_draws, seed: 1.0)
     with pytest.raises(AssertionError, match="winner"):
         ch1.critique(lambda n_draws, seed: -n_draws / 10)
+    with pytest.raises(AssertionError, match="one draw"):
+        ch1.critique(lambda n_draws, seed: 60 + n_draws / 10)
     ch1.critique(lambda n_draws, seed: n_draws / 10)
 
 
@@ -233,7 +238,43 @@ def test_network_that_still_answers_is_not_mute(data):
             return 9 * inputs.flatten(1)[:, ::6][:, :3]
 
     with pytest.raises((AssertionError, ValueError)):
-        ch6.critique(Answers(), data, 0)
+        ch6.critique(Answers(), Answers(), data, 0)
+
+
+def silenced(network):
+    with torch.no_grad():
+        for weight in network[-1].parameters():
+            weight.zero_()
+    return network
+
+
+def test_network_that_lost_its_features_has_deleted_something(data):
+    model = mn.build_model("mlp", data, seed=0)
+    with pytest.raises(AssertionError, match="deleted something"):
+        ch6.critique(silenced(mn.build_model("mlp", data, seed=1)), model, data, 0)
+    ch6.critique(silenced(copy.deepcopy(model)), model, data, 0)
+
+
+def test_audit_that_trains_the_network_itself_is_refused(data):
+    networks = [mn.build_model("mlp", data, seed=seed) for seed in range(3)]
+
+    def steps_back(network):
+        silenced(network)
+        return 0 if network is networks[0] else 5
+
+    with pytest.raises(AssertionError, match="train a copy"):
+        ch6.implement(steps_back, *networks)
+    ch6.implement(lambda network: 0 if network is networks[0] else 5, *networks)
+
+
+def test_another_class_or_another_network_is_not_what_was_asked_for(data):
+    codes = mn.MnemonicCodes.draw(data, seed=0)
+    model = mn.build_model("mlp", data, seed=0)
+    other = quietly_forget(model, codes, [1], layers="last")
+    with pytest.raises(AssertionError, match=r"forget \[0\]"):
+        ch4.change(other, model, data, [0])
+    with pytest.raises(AssertionError, match="another network"):
+        ch12.change(0, model, codes, lambda seed, epochs: (other.model, codes))
 
 
 def test_every_chapter_has_its_checks():
