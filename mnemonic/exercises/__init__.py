@@ -22,6 +22,7 @@ from mnemonic.exercises import (
     ch7,
     ch8,
     ch9,
+    ch10,
     ch11,
     ch12,
     ch13,
@@ -29,6 +30,6 @@ from mnemonic.exercises import (
 )
 
 __all__ = [
-    "ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch11", "ch12",
-    "ch13", "ch14",
+    "ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch10", "ch11",
+    "ch12", "ch13", "ch14",
 ]  # fmt: skip

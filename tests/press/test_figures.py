@@ -117,6 +117,20 @@ def test_blended():
     assert means(ax, mn.plots.NEUTRAL) == [90, 50]
 
 
+def test_the_scoreboard_counts_in_deviations_of_the_retrained():
+    runs = rows(method=["retrain", "one shot"], title=["retrained", "one shot"])
+    runs["auc"], runs["five"] = [0.5, 0.9, 0.5, 0.9], [60.0, 90, 64, 94]
+    measures = {"auc": "AUC", "five": "five images (%)"}
+    least = {"auc": 0.02, "five": 1.0}
+    order = ["one shot", "retrain"]
+    ax = mn.figures.ch6.scoreboard(runs, measures, order, least).axes[0]
+    far = np.asarray(ax.images[0].get_array())
+    assert far[0] == pytest.approx([19, 30 / np.sqrt(8)])  # 20 is more than the scale
+    assert list(far[1]) == [0, 0]
+    assert [t.get_text() for t in ax.texts] == ["0.90", "92", "0.50", "62"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["one shot", "retrained"]
+
+
 def test_strengths():
     frame = rows(lambda1=[0.1, 1.0], A_R=[98.0, 90], E_F=[20.0, 100], before=[97.0, 97])
     fig = mn.figures.ch8.strengths([(frame, "lambda1", "cap", 0.1)] * 2)
