@@ -1,8 +1,8 @@
 """Figures of single chapters, drawn from what the cells of the chapter computed.
 
-One module a chapter, one function a figure: ``ch5.undone`` for ``fig-undo``. A function
-only draws; it neither computes a result nor shows the figure. What several chapters
-draw is in ``plots``.
+One module per chapter, one function per figure: ``ch5.undone`` for ``fig-undo``. A
+function only draws; it neither computes a result nor shows the figure. What several
+chapters draw is in ``plots``.
 
 Example:
     >>> import matplotlib.pyplot as plt

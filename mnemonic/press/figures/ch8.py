@@ -21,7 +21,7 @@ def strengths(panels: Sequence[tuple[pd.DataFrame, str, str, float | None]]) -> 
             the column of the cap; its label; where the paper sets it, or None.
 
     Returns:
-        One panel a sweep, side by side.
+        One panel per sweep, side by side.
     """
     fig, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.1), sharey=True)
     for ax, (frame, name, label, paper) in zip(axes, panels, strict=True):
@@ -45,7 +45,7 @@ def rules(runs: pd.DataFrame) -> Figure:
     """Draw E_F of each network and class, by the rule that chose the strength.
 
     Args:
-        runs: One row a rule, network and class, with ``rule`` and ``E_F`` in percent.
+        runs: One row per rule, network and class, with ``rule`` and ``E_F`` in percent.
 
     Returns:
         One panel; a bar is the mean.
@@ -60,7 +60,7 @@ def from_images(runs: pd.DataFrame, codes: pd.Series, paper: pd.Series) -> Figur
     """Draw A_R and E_F of the step from images, against how many there are of a class.
 
     Args:
-        runs: One row a seed and ``n``, with ``A_R`` and ``E_F`` in percent.
+        runs: One row per seed and ``n``, with ``A_R`` and ``E_F`` in percent.
         codes: The same of the step from codes.
         paper: A_R in the paper for 1, 5, 10, 100, 1,000 and 5,000 images.
 
@@ -84,7 +84,7 @@ def answers(runs: pd.DataFrame) -> Figure:
     """Draw E_F and the change of A_R by what the network answers with.
 
     Args:
-        runs: One row a network and class, with ``answer``, ``E_F`` in percent and
+        runs: One row per network and class, with ``answer``, ``E_F`` in percent and
             ``change`` in points.
 
     Returns:
@@ -102,11 +102,11 @@ def several(runs: pd.DataFrame) -> Figure:
     """Draw E_F and the change of A_R against the number of classes forgotten at once.
 
     Args:
-        runs: One row a set of classes, with ``network``, ``n_forget``, ``E_F`` in
+        runs: One row per set of classes, with ``network``, ``n_forget``, ``E_F`` in
             percent and ``change`` in points.
 
     Returns:
-        One column a network, E_F above the change; a bar is a mean.
+        One column per network, E_F above the change; a bar is a mean.
     """
     names = list(runs["network"].unique())
     fig, axes = plt.subplots(

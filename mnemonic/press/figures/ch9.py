@@ -12,7 +12,7 @@ from mnemonic.press import plots
 
 
 def methods(runs: pd.DataFrame, order: Sequence[str]) -> Figure:
-    """Draw E_F and the change of A_R of each method, beside those of retraining.
+    """Draw E_F and the change of A_R of each method, next to those of retraining.
 
     Args:
         runs: As ``comparison.tidy`` gives them.
@@ -163,7 +163,7 @@ def side_by_side(networks: dict[str, pd.DataFrame], order: Sequence[str]) -> Fig
         order: Names of the methods, from above.
 
     Returns:
-        Two panels a network.
+        Two panels per network.
     """
     fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 7.2), sharey=True)
     for pair, (title, runs) in zip((axes[:2], axes[2:]), networks.items(), strict=True):
