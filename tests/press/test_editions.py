@@ -18,7 +18,7 @@ import mnemonic as mn
 from mnemonic import exercises
 from mnemonic.baselines.mnemonic_code import quietly_forget
 from mnemonic.exercises import ch1, ch2, ch3, ch4, ch6, ch9, ch12
-from mnemonic.press import editions, formats
+from mnemonic.press import editions, formats, otter
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -121,6 +121,25 @@ def test_student_folder_is_written_anew(tmp_path):
             assert b"{solution}" not in packed.read(name)
     (copy,) = (folder / "executed" / "smoke").glob("*.ipynb")
     assert "{solution}" not in copy.read_text(encoding="utf-8")
+
+
+def test_otter_gets_a_test_for_each_exercise_that_asks_its_own_check(tmp_path):
+    otter.write(NOTEBOOKS[0], tmp_path)
+    for folder, kept, other in (
+        (tmp_path, "exercise", "solution"),
+        (tmp_path / "solved", "solution", "exercise"),
+    ):
+        notebook = nbformat.read(folder / NOTEBOOKS[0].name, 4)
+        answers = cells_of(notebook, kept)
+        assert len(answers) == 4
+        assert not cells_of(notebook, other)
+        assert "grader = otter.Notebook(" in notebook.cells[0].source
+        for cell in answers:
+            label = cell.id.removesuffix(f"-{kept}")
+            test = (folder / "tests" / f"{label}.py").read_text(encoding="utf-8")
+            compile(test, label, "exec")
+            assert repr(cell.source.splitlines()[-1]) in test
+            assert f'grader.check("{label}")' in text_of(notebook)
 
 
 def make_student(build):
