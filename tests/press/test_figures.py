@@ -171,14 +171,21 @@ def test_several():
     assert list(drawn(axes[3], REMAINING)[1]) == [-9]
 
 
-def test_passes_tell_who_reads_images():
-    counts = pd.Series({"one": 10.0, "two": 1000.0})
-    ax = mn.figures.ch9.passes(counts, [False, True], retrained=500).axes[0]
-    bars = ax.patches[:2]
-    assert [bar.get_width() for bar in bars] == [10, 1000]
-    colors = [to_hex(bar.get_facecolor()).upper() for bar in bars]
-    assert colors == ["#000000", mn.plots.NEUTRAL]
-    assert ax.lines[0].get_xdata()[0] == 500
+def test_stand_ins_tell_whose_directions():
+    covered = pd.DataFrame(
+        [
+            {"layer": layer, "of": of, "class": k, "share": share + k}
+            for layer in ("first layer", "last layer")
+            for of, share in (("adversarial", 20.0), ("real", 80.0))
+            for k in (0, 1)
+        ]
+    )
+    pictures = torch.rand(3, 1, 4, 4)
+    fig = mn.figures.ch9.stand_ins(pictures, ["3", "0", "1"], covered)
+    titles = [ax.get_title() for ax in fig.axes]
+    assert titles == ["3", "0", "1", "first layer", "last layer"]
+    shown = {line.get_label(): list(line.get_ydata()) for line in fig.axes[3].lines}
+    assert shown == {"adversarial": [20, 21], "real": [80, 81]}
 
 
 def test_seconds_and_tuning_keep_the_order():

@@ -56,37 +56,13 @@ def stand_ins(pictures: Tensor, names: Sequence[str], covered: pd.DataFrame) -> 
         (left, right), covered.groupby("layer", sort=False), strict=True
     ):
         for of, found in part.groupby("of", sort=False):
-            ax.plot(
-                found["class"], found["share"], markers[of], label=of,
-                color=plots.REMAINING, mfc="white" if markers[of] == "o" else None,
-            )  # fmt: skip
+            look = {"mfc": "white"} if markers[of] == "o" else {}
+            look |= {"color": plots.REMAINING, "label": of, "alpha": 0.8}
+            ax.plot(found["class"], found["share"], markers[of], **look)
         ax.set(title=layer, xlabel="remaining class", ylim=(0, 105))
     left.set(ylabel="inputs covered (%)")
     right.tick_params(labelleft=False)
-    right.legend(title="directions of", loc="lower center")
-    return fig
-
-
-def passes(counts: pd.Series, reads_images: Sequence[bool], retrained: float) -> Figure:
-    """Draw the backward passes of each method as a bar.
-
-    Args:
-        counts: Samples, by the method's title.
-        reads_images: Whether the method does, for each.
-        retrained: Samples of training again.
-
-    Returns:
-        One panel.
-    """
-    fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.6))
-    shades = [plots.NEUTRAL if reads else "black" for reads in reads_images]
-    ax.barh(counts.index, counts, color=shades)
-    ax.axvline(retrained, color="black", ls="--", lw=1)
-    ax.set(xscale="log", xlabel="backward passes, samples")
-    ax.grid(axis="y", visible=False)
-    ax.barh([0], [0], color=plots.NEUTRAL, label="reads images")
-    ax.barh([0], [0], color="black", label="reads none")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, 1.1), ncols=2)
+    right.legend(title="directions of … images", loc="lower center")
     return fig
 
 
