@@ -36,6 +36,18 @@ def rows(**columns):
     return pd.concat([frame.assign(seed=seed) for seed in (0, 1)], ignore_index=True)
 
 
+def test_valleys_have_the_loss_and_both_parabolas_in_one_scale():
+    rows = pd.DataFrame({"step": [-1.0, 0.0, 1.0], "loss": [3.0, 1.0, 3.0]})
+    rows = rows.assign(empirical=[2.0, 1.0, 2.0], true=[4.0, 1.0, 4.0])
+    steep, flat = mn.figures.ch3.valleys({"a": rows, "b": rows.assign(loss=1.0)}).axes
+    assert [ax.get_title() for ax in (steep, flat)] == ["a", "b"]
+    for ax, ends in ((steep, [3, 2, 4]), (flat, [1, 2, 4])):
+        assert [line.get_ydata()[-1] for line in ax.lines] == ends
+        assert ax.get_ylim() == steep.get_ylim()
+    labels = [line.get_label() for line in steep.lines]
+    assert labels == ["loss", "parabola of $F$", "of the true Fisher"]
+
+
 def test_by_class():
     runs = pd.DataFrame({"forget_class": [0, 1], "forgetting_error": [97.0, 99.0]})
     fig = mn.figures.ch5.by_class(runs, pd.Series([-1.0, 0.5]), "ab")
