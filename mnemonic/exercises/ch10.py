@@ -22,19 +22,20 @@ from mnemonic.lab.members import MEMBERS
 MEANS = MEMBERS["class means"]
 
 
-def predict(back: str, model: nn.Module, access: Access) -> None:
-    """Two classes go, one after the other, and the key of the first is used."""
-    choices = ("the first", "both", "neither")
-    chosen(choices, back)
+def predict(others: str, model: nn.Module, access: Access) -> None:
+    """Two classes that are alike go, one after the other: what becomes of the rest?"""
+    chosen(("kept", "damaged"), others)
     model, kept = MEANS.keep(model, access, 0)
-    (c,), other = access.classes, replace(access, classes=(5,))
-    gone = MEANS.drop(MEANS.drop(model, kept, access, {}), kept, other, {})
-    undone = MEANS.undo(gone, kept, access, {})
-    errors = [validated(undone, access.data, [k]).forgetting_error for k in (c, 5)]
-    first, second = (error < 50 for error in errors)
-    truth = choices[0] if first and not second else choices[1 if second else 2]
-    expect(back == truth, "which rows does a turn change, and along which direction?")
-    done(f"Errors: {errors[0]:.0f} % of the first, {errors[1]:.0f} % of the second.")
+    one, five, both = (replace(access, classes=c) for c in ((3,), (5,), (3, 5)))
+    in_turn = MEANS.drop(MEANS.drop(model, kept, one, {}), kept, five, {})
+    at_once = MEANS.drop(model, kept, both, {})
+    before, turn, once = (
+        validated(network, access.data, [3, 5]).remaining_accuracy
+        for network in (model, in_turn, at_once)
+    )
+    truth = "kept" if turn > before - 5 else "damaged"
+    expect(others == truth, "what has the first turn left along the second direction?")
+    done(f"A_R {before:.0f} %; in turn {turn:.0f} %, and at once {once:.0f} %.")
 
 
 def change(remaining: float, error: float, model: nn.Module, access: Access) -> None:
