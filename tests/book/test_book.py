@@ -836,3 +836,16 @@ def test_links_within_the_book_lead_somewhere(book):
 def test_playground_comes_with_the_network_of_the_profile(book):
     data = (book.html / "book" / "playground" / "data.js").read_text(encoding="utf-8")
     assert '"profile": "smoke"' in data
+
+
+# What draws digits, codes or maps of pixels.
+PICTURES = r"image_grid|imshow|plots\.picture|weight_map|pictures"
+
+
+@each_notebook
+def test_drawings_are_turned_in_the_dark_and_pictures_are_not(path):
+    for cell in read(path):
+        if "figure" in cell["metadata"].get("mystnb", {}):
+            drawn = not re.search(PICTURES, "".join(cell["source"]))
+            classes = cell["metadata"]["mystnb"]["image"]["classes"]
+            assert classes == "dark-light" + " plot" * drawn
