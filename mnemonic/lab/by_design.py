@@ -53,19 +53,19 @@ def designed(seed: int, setup: str, member: str) -> list[dict]:
 
     Returns:
         One row, or one a share: ``kept``, bytes for all classes, besides the weights;
-        ``keeping``, the seconds that it took after training; ``seconds`` to forget;
-        ``before``, A_R before; ``A_R``, ``E_F`` and ``ASKED``, percent of test images,
-        where ``output`` is the most that an attacker of the outputs gets; ``key``, what
-        one number brings back after ``undo``, and ``key_never``, after the same in a
-        network that never saw the class.
+        ``keeping``, the processor's seconds for it after training; ``seconds`` of the
+        request; ``before``, A_R before; ``A_R``, ``E_F`` and ``ASKED``, percent of test
+        images, where ``output`` is the most that an attacker of the outputs gets;
+        ``key``, what one number brings back after ``undo``, and ``key_never``, after
+        the same in a network that never saw the class.
     """
     how, profile, settings = MEMBERS[member], PROFILES[setup], settings_for(setup)
     given = METHODS["mnemonic" if how.way == "codes" else "original"]
     access, model, _ = start(profile, given, seed)
     asked, rows = (access.data, access.classes), []
-    started = time.perf_counter()
+    started = time.process_time()
     model, kept = how.keep(model.cpu(), access, seed)
-    keeping = time.perf_counter() - started
+    keeping = time.process_time() - started
     size = sum(v.nbytes for each in kept for v in each.values())
     if how.way == "updates":  # those of the forget class; the time is of the training
         size, keeping = size * access.n_classes, 0.0
@@ -117,7 +117,8 @@ def paces(seed: int, setup: str) -> list[dict]:
 
     Returns:
         A row a ``way``: ``"plain"``, ``"codes"``, ``"updates"`` of all classes, or a
-        method. ``epoch``, its seconds, of three; ``pace``, in those of a plain one.
+        method. ``epoch``, its seconds of the processor (the machine may have other
+        work), of three; ``pace``, in those of a plain one.
     """
     profile, seconds = PROFILES[setup], {}
     profile = replace(profile, recipe=replace(profile.recipe, epochs=3))
@@ -131,9 +132,9 @@ def paces(seed: int, setup: str) -> list[dict]:
     for way, name in ways.items():  # the first is not counted: it loads what it needs
         access = access_for(profile, METHODS[name], seed)
         prepare = updates if way == "updates" else METHODS[name].prepare
-        started = time.perf_counter()
+        started = time.process_time()
         prepare(access, seed=seed)
-        seconds[way] = (time.perf_counter() - started) / 3
+        seconds[way] = (time.process_time() - started) / 3
     del seconds["first"]
     plain = seconds["plain"]
     return [{"way": w, "epoch": s, "pace": s / plain} for w, s in seconds.items()]
