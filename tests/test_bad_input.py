@@ -275,6 +275,7 @@ FUNCTIONS = {
     ),
     "MnemonicCodes.save": (CODES.save, {"path": "saved.safetensors"}),
     "MnemonicCodes.load": (mn.MnemonicCodes.load, {"path": "codes.safetensors"}),
+    "load_network": (mn.load_network, {"path": "codes.safetensors"}),
     "MnemonicCodes.to": (CODES.to, {"device": "cpu"}),
     "build_model": (mn.build_model, {"name": "mlp", "data": GOOD, "seed": 0}),
     "train": (trains(mn.train), TRAIN),
@@ -379,6 +380,7 @@ LEFT_OUT = {
     "results.device_name": "takes nothing",
     "results.provenance": "takes nothing",
     "results.provenance_line": "takes one of our profiles",
+    "results.recorded_tensors": "reads the record as results.recorded does",
     "results.results_folder": "takes nothing",
 }
 

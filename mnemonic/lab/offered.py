@@ -7,6 +7,7 @@ and by asking the network for its codes.
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -89,12 +90,15 @@ def load_network(path: str | Path) -> tuple[nn.Module, MnemonicCodes, dict]:
         ValueError: If it is damaged, or holds something else.
     """
     path = checked_path("path", path)
-    if not path.exists():
+    if not os.path.exists(path):  # false as well for a name that no file can have
         raise FileNotFoundError(
             f"no network at {path}; download one from a release of the book, or make "
             "it: python -m mnemonic.lab.offered resnet18 FILE"
         )
-    with intact(f"{path} is damaged or holds no network", "download it again"):
+    with intact(
+        f"{path} is damaged or holds no network",
+        "give a file of a release, or download it again",
+    ):
         tensors, metadata = read_tensors(path)
         verify(digest(tensors, metadata["card"]), metadata["sha256"])
         card = json.loads(metadata["card"])
