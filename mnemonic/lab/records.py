@@ -23,30 +23,14 @@ from mnemonic.lab.every_class import every_class
 from mnemonic.lab.grids import run_grid
 from mnemonic.lab.kinds import KINDS, LARGE
 from mnemonic.lab.one_drawing import answered
-from mnemonic.lab.panel import (
-    ASKED,
-    answers,
-    judged,
-    requests,
-)
+from mnemonic.lab.panel import ASKED, answers, judged, requests
 from mnemonic.lab.pretrained import animals
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.readings import readings
 from mnemonic.lab.scaling import NETWORKS, cost_of_codes, costs
-from mnemonic.lab.settings import combined
+from mnemonic.lab.settings import about, about_tuned, combined
 from mnemonic.lab.suspects import SHADOWS, SUSPECTS, left_over, told_apart
 from mnemonic.storage import cache_folder
-
-_CALLED = {
-    "mnist": "MNIST",
-    "mnist-5k": "5,000 MNIST images",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10-jpeg": "CIFAR-10 (JPEG)",
-    "tiny-imagenet-40": "Tiny-ImageNet-40",
-    "mlp": "MLP 784-1000-10",
-    "slim-resnet": "a ResNet with 78,000 weights",
-    "resnet18": "ResNet-18",
-}
 
 
 @dataclass(frozen=True)
@@ -68,40 +52,19 @@ class Record:
     tensors: Callable[[int], dict[str, Tensor]] | None = None
 
 
-def _about(name: str, data_name: str | None = None) -> str:
-    profile = Profile.named(name)
-    seen = f"{profile.per_class} a class of the" if profile.per_class else "all"
-    side = f", images averaged down to {profile.side} pixels" if profile.side else ""
-    recipe = profile.recipe
-    return (
-        f"{_CALLED[data_name or profile.data_name]}, {_CALLED[profile.model_name]}"
-        f"{side}; {seen} training images; {recipe.epochs} epochs, batch "
-        f"{recipe.batch_size}, learning rate {recipe.learning_rate:g} "
-        f"({recipe.schedule}); t_mix {profile.t_mix:g}"
-    )
-
-
 def _in_turn(name: str, data_name: str) -> Record:
     how = "each class forgotten, the strength chosen on the codes or the paper's"
-    about = f"{_about(name, data_name)}; {how}, {Profile.named(name).strength}"
-    return Record(every_class, combined(profile=[name], data_name=[data_name]), about)
-
-
-def _tuned(name: str) -> str:
-    profile = Profile.named(name)
-    return (
-        f"{_about(name)}; class {profile.forget_class} forgotten, methods with "
-        f"settings tuned on the validation split of {profile.settings_of or name}"
-    )
+    told = f"{about(name, data_name)}; {how}, {Profile.named(name).strength}"
+    return Record(every_class, combined(profile=[name], data_name=[data_name]), told)
 
 
 def _read(name: str) -> str:
-    return f"{_about(name)}; one class forgotten by every reading of the paper's step"
+    return f"{about(name)}; one class forgotten by every reading of the paper's step"
 
 
 def _compared(*names: str) -> Record:
     settings = [s for name in names for s in all_settings(name, list(METHODS))]
-    return Record(compare, settings, "; ".join(map(_tuned, names)))
+    return Record(compare, settings, "; ".join(map(about_tuned, names)))
 
 
 def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
@@ -125,7 +88,7 @@ _RECIPES = (
     (40, 128, 0.1, "constant"),
 )
 _SMALL = [kind for kind in KINDS if kind != LARGE]
-_LARGE = f"{_about('resnet18')}; each class and eleven sets forgotten by every rule"
+_LARGE = f"{about('resnet18')}; each class and eleven sets forgotten by every rule"
 _PANEL = (
     f"{len(_SMALL)} kinds of networks, trained with codes on the digits (5,000 images) "
     "or Fashion-MNIST; each class and thirty sets forgotten by every rule"
@@ -175,12 +138,12 @@ RECORDS = {
     "audits-fashion-mnist": Record(
         left_over,
         combined(setup=["fashion-mnist-resnet"], name=SUSPECTS, layer=["blocks"]),
-        _tuned("fashion-mnist-resnet"),
+        about_tuned("fashion-mnist-resnet"),
     ),
     "lira-mnist-5k": Record(
         told_apart,
         combined(setup=["quick"], name=SUSPECTS),
-        f"U-LiRA with {SHADOWS} shadow pairs; {_tuned('quick')}",
+        f"U-LiRA with {SHADOWS} shadow pairs; {about_tuned('quick')}",
         seeds=(0,),
     ),
     "panel": Record(
@@ -257,9 +220,9 @@ def main(names: list[str]) -> int:
         try:
             frame = run_grid(made.function, made.settings, made.seeds)
             kept = {
-                f"{seed}/{name}": tensor.contiguous()
+                f"{seed}/{rule}": logits.contiguous()
                 for seed in (made.seeds if made.tensors else ())
-                for name, tensor in made.tensors(seed).items()
+                for rule, logits in made.tensors(seed).items()
             }
         finally:
             os.environ.clear()

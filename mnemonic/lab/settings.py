@@ -1,4 +1,4 @@
-"""Settings: every combination of some values, and what each method was tuned to.
+"""Settings: combinations of values, what methods were tuned to, a profile in words.
 
 Example:
     >>> combined(network=["tied"], n_classes=[10, 30])
@@ -16,6 +16,16 @@ from pathlib import Path
 from mnemonic.lab.profiles import Profile
 from mnemonic.storage import intact, verify
 
+_CALLED = {
+    "mnist": "MNIST",
+    "mnist-5k": "5,000 MNIST images",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10-jpeg": "CIFAR-10 (JPEG)",
+    "tiny-imagenet-40": "Tiny-ImageNet-40",
+    "mlp": "MLP 784-1000-10",
+    "slim-resnet": "a ResNet with 78,000 weights",
+    "resnet18": "ResNet-18",
+}
 TUNED = Path(__file__).with_name("tuned")
 
 
@@ -65,3 +75,34 @@ def tuned(path: Path) -> dict[str, dict]:
 def hash_of(methods: dict[str, dict]) -> str:
     """SHA-256 of what was found, that its file carries."""
     return hashlib.sha256(json.dumps(methods, sort_keys=True).encode()).hexdigest()
+
+
+def about(name: str, data_name: str | None = None) -> str:
+    """A profile in words: data, network, recipe.
+
+    Args:
+        name: Of the profile.
+        data_name: In place of its own.
+
+    Returns:
+        What its records begin with.
+    """
+    profile = Profile.named(name)
+    seen = f"{profile.per_class} a class of the" if profile.per_class else "all"
+    side = f", images averaged down to {profile.side} pixels" if profile.side else ""
+    recipe = profile.recipe
+    return (
+        f"{_CALLED[data_name or profile.data_name]}, {_CALLED[profile.model_name]}"
+        f"{side}; {seen} training images; {recipe.epochs} epochs, batch "
+        f"{recipe.batch_size}, learning rate {recipe.learning_rate:g} "
+        f"({recipe.schedule}); t_mix {profile.t_mix:g}"
+    )
+
+
+def about_tuned(name: str) -> str:
+    """As ``about``, and where the settings of its methods come from."""
+    profile = Profile.named(name)
+    return (
+        f"{about(name)}; class {profile.forget_class} forgotten, methods with "
+        f"settings tuned on the validation split of {profile.settings_of or name}"
+    )
