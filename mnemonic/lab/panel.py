@@ -77,7 +77,7 @@ def requests(n_classes: int, n_sets: int = 10) -> list[tuple[int, ...]]:
 
 
 @lru_cache(maxsize=1)
-def _asked(kind: str, seed: int) -> tuple:
+def _prepared(kind: str, seed: int) -> tuple:
     """Network, data and codes, and its last layer with what that is given."""
     model, data, codes = of_kind(kind, seed)
     chosen = first_of_each(data.train.labels, OWNED)
@@ -89,7 +89,7 @@ def _made(
     kind: str, seed: int, classes: tuple[int, ...], attacked: bool
 ) -> Iterator[tuple]:
     """For every rule: its name, the network, the same by its head, the seconds."""
-    model, data, codes, _, _ = _asked(kind, seed)
+    model, data, codes, _, _ = _prepared(kind, seed)
     strength = Profile.named(KINDS[kind].profile).strength or MNISTS
     for rule in (*CONTROLS, *RULES):
         started = time.perf_counter()
@@ -119,7 +119,7 @@ def judged(seed: int, kind: str, classes: Sequence[int], attacked: bool) -> list
         ``forgetting_error`` on test images, both also ``before_…``, percent; the
         ``rungs``; and what ``row_of`` says.
     """
-    model, data, codes, head, features = _asked(kind, seed)
+    model, data, codes, head, features = _prepared(kind, seed)
     before = two_numbers(head, features, classes)
     read = all_images(model, data, classes) if attacked else None
     rows = []
@@ -148,7 +148,7 @@ def answers(seed: int, kind: str, classes: Sequence[int]) -> dict[str, Tensor]:
     Returns:
         For each rule ``[N, K]`` in float16.
     """
-    _, data, _, _, features = _asked(kind, seed)
+    _, data, _, _, features = _prepared(kind, seed)
     return {
         rule: logits_of(*asked, asked[1].test).half()
         for rule, network, last, _ in _made(kind, seed, tuple(classes), attacked=True)

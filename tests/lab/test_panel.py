@@ -72,10 +72,10 @@ def test_every_rule_is_judged_on_one_request(learned, monkeypatch, attacked):
         asked.append((kind, seed, how))
         return model, data, codes
 
-    panel._asked.cache_clear()
+    panel._prepared.cache_clear()
     monkeypatch.setattr(panel, "of_kind", of_kind)
     rows = panel.judged(7, kind, [1], attacked)
-    panel._asked.cache_clear()
+    panel._prepared.cache_clear()
     never = [(kind, 57, {"codes": codes, "without": (1,)})] * attacked
     assert asked == [(kind, 7, {}), *never]
     found = {row["rule"]: row for row in rows}
@@ -97,9 +97,9 @@ def test_every_rule_is_judged_on_one_request(learned, monkeypatch, attacked):
 def test_answers_are_those_that_were_judged(learned, monkeypatch):
     model, data, codes = learned
     monkeypatch.setattr(panel, "of_kind", lambda *_, **__: (model, data, codes))
-    panel._asked.cache_clear()
+    panel._prepared.cache_clear()
     kept = panel.answers(7, "slim ResNet", [1])
-    panel._asked.cache_clear()
+    panel._prepared.cache_clear()
     assert [*kept] == [*ladder.CONTROLS, *ladder.RULES, "never saw"]
     right = kept["original"].argmax(1) == data.test.labels
     score = mn.evaluate(model, data, [1]).accuracy
