@@ -91,9 +91,9 @@ zip: $(READY) ## The quick book as a zip of pages that open from disk
 slides: $(READY) ## Slides for one lecture, with the figures of the quick book
 	$(PUBLISH) --builder revealjs
 
-figures: $(READY) ## Every figure of the quick chapters as a file, and their alt texts
-	$(PUBLISH) --no-render
-	$(BIN)/python book/_extensions/from_chapter.py _build/executed/quick _build/figures
+figures: $(READY) ## Every figure of the quick chapters as PNG, SVG and PDF, and their alt texts
+	MNEMONIC_FIGURES="svg pdf" $(PUBLISH) --no-render --build _build/drawn
+	$(BIN)/python book/_extensions/from_chapter.py _build/drawn/executed/quick _build/figures
 	@echo "the figures: _build/figures"
 
 quiz: $(READY) ## Every question of the quick chapters with its answers, as one file

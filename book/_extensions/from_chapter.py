@@ -12,21 +12,23 @@ from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from PIL import Image
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from mnemonic.press.outputs import numbers_of, outputs_of
 
+KINDS = {"image/png": "png", "image/svg+xml": "svg", "application/pdf": "pdf"}
+
 
 def figures_of(folder):
-    """Picture (PNG in base64), alt text and caption, by the figure's name."""
+    """Pictures by their kind, alt text and caption, by the figure's name."""
     found = {}
     for metadata, output in outputs_of(folder):
         mystnb = metadata.get("mystnb", {})
-        if "figure" in mystnb and "image/png" in output.get("data", {}):
-            picture = "".join("".join(output["data"]["image/png"]).split())
+        shown = output.get("data", {})
+        pictures = {kind: "".join(shown[kind]) for kind in KINDS if kind in shown}
+        if "figure" in mystnb and "image/png" in pictures:
             told = mystnb["figure"]
-            found[told["name"]] = picture, mystnb["image"]["alt"], told.get("caption")
+            found[told["name"]] = pictures, mystnb["image"]["alt"], told.get("caption")
     return found
 
 
@@ -39,7 +41,8 @@ class Figure(SphinxDirective):
         name = self.arguments[0]
         if name not in figures:
             raise self.error(f"no chapter has a figure {name}")
-        picture, alt, _ = figures[name]
+        pictures, alt, _ = figures[name]
+        picture = "".join(pictures["image/png"].split())
         image = nodes.image(uri=f"data:image/png;base64,{picture}", alt=alt)
         image["height"] = self.options.get("height", "430px")
         return [image]
@@ -84,22 +87,19 @@ SECTION = """<section id="{0}"><img src="{0}.png" alt="{1}">
 
 
 def write(folder, target):
-    """Every figure as a file by its name, all in one PDF, and their texts."""
-    target, figures = Path(target), figures_of(folder)
+    """Every figure by its name, in each kind that was drawn, and their texts."""
+    target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
-    pages, texts, sections = [], "", ""
-    for name, (picture, alt, caption) in figures.items():
-        (target / f"{name}.png").write_bytes(b64decode(picture))
-        pages.append(Image.open(target / f"{name}.png").convert("RGB"))
-        texts += f"{name}.png: {alt}\n"
+    texts, sections = "", ""
+    for name, (pictures, alt, caption) in figures_of(folder).items():
+        for kind, picture in pictures.items():
+            content = picture.encode() if "svg" in kind else b64decode(picture)
+            (target / f"{name}.{KINDS[kind]}").write_bytes(content)
+        texts += f"{name}: {alt}\n"
         sections += SECTION.format(name, *(escape(s or "none") for s in (alt, caption)))
     (target / "alt-texts.txt").write_text(texts, encoding="utf-8")
     proof = PROOF.format(sections=sections)
     (target / "proof.html").write_text(proof, encoding="utf-8")
-    one, *others = pages
-    one.save(
-        target / "figures.pdf", save_all=True, append_images=others, resolution=200
-    )
 
 
 if __name__ == "__main__":

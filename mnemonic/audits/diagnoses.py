@@ -133,7 +133,7 @@ def diagnoses(
     data: ImageData,
     classes: Sequence[int],
     *,
-    original: nn.Module | None = None,
+    original: nn.Module | float | None = None,
 ) -> dict[str, Estimate]:
     """All of them, of one network.
 
@@ -141,8 +141,9 @@ def diagnoses(
         model: Maps ``[N, C, H, W]`` to logits ``[N, K]``.
         data: Its validation images choose, its test images are asked.
         classes: The forget classes.
-        original: The network before: two points less than *its* A_R are to be kept, or
-            two less than the other's own, if that is lower.
+        original: The network before, or its A_R on the images that choose: two points
+            less than that are to be kept, or two less than the network's own, if that
+            is lower.
 
     Returns:
         ``"one_number"``, ``"two_numbers"`` and ``"other_rows"``, ``"known_rule"`` where
@@ -157,9 +158,11 @@ def diagnoses(
     if any(len(belongs(p.labels, forget).unique()) < 2 for p in parts):
         return {}
     asked = [(logits_of(model, data, p), p.labels.cpu()) for p in parts]
-    networks = [model, *([] if original is None else [original])]
-    answers = [logits_of(n, data, parts[0]) for n in networks]
-    kept = min(_Side(z, asked[0][1], forget, (1.0,)).kept for z in answers)
+    if isinstance(original, nn.Module):
+        before = logits_of(original, data, parts[0]), asked[0][1]
+        original = _Side(*before, forget, (1.0,)).kept
+    own = _Side(*asked[0], forget, (1.0,)).kept
+    kept = own if original is None else min(own, original)
     how = {"classes": forget, "least": kept - WITHIN}
     found = {
         "one_number": brought_back(*asked, **how),

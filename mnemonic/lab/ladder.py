@@ -17,10 +17,10 @@ from statistics import mean
 import torch
 from torch import nn
 
-from mnemonic.audits import diagnoses, linear_probes, relearn
+from mnemonic.audits import diagnoses, relearn
 from mnemonic.audits.diagnoses import WITHIN, brought_back
-from mnemonic.audits.outputs import last_inputs, logits_of
-from mnemonic.audits.probes import probed_layers
+from mnemonic.audits.outputs import last_inputs, logits_of, part_of
+from mnemonic.audits.probes import fitted_probe
 from mnemonic.audits.relearning import drawn
 from mnemonic.baselines import METHODS, Access
 from mnemonic.baselines.mnemonic_code import quietly_forget
@@ -86,7 +86,7 @@ def by_rule(
 
 
 def at_most_one_image(
-    network: nn.Module, data: ImageData, classes: Sequence[int], original: nn.Module
+    network: nn.Module, data: ImageData, classes: Sequence[int], before: float
 ) -> dict[str, float]:
     """What attackers get who have no image of the forget classes, and who have one.
 
@@ -94,7 +94,7 @@ def at_most_one_image(
         network: After a rule, or one that never saw the classes.
         data: Its validation images choose numbers; or of features, see ``alone``.
         classes: The forget classes.
-        original: The network before: its A_R is to be kept but for two points.
+        before: A_R of the original on validation images: to be kept but for two points.
 
     Returns:
         Percent of the classes' test images: ``answers``, without any attack; those of
@@ -102,12 +102,16 @@ def at_most_one_image(
         ``logit_auc`` and ``margin_auc``, in [0, 1].
     """
     answers = 100 - two_numbers(network, data, classes)["forgetting_error"]
-    told = diagnoses(network, data, classes, original=original)
+    told = diagnoses(network, data, classes, original=before)
     aucs = (name for name in told if name.endswith("auc"))
     found = {"answers": answers} | {n: told[n].value for n in (*OUTPUT, *aucs)}
-    kept = (two_numbers(n, data, classes, "validation") for n in (network, original))
-    least = min(k["remaining_accuracy"] for k in kept) - WITHIN
+    least = min(kept(network, data, classes), before) - WITHIN
     return found | {"one_image": _one_image(network, data, list(classes), least)}
+
+
+def kept(network: nn.Module, data: ImageData, classes: Sequence[int]) -> float:
+    """A_R on validation images, percent."""
+    return two_numbers(network, data, classes, "validation")["remaining_accuracy"]
 
 
 def five_images(network: nn.Module, data: ImageData, classes: Sequence[int]) -> float:
@@ -118,18 +122,22 @@ def five_images(network: nn.Module, data: ImageData, classes: Sequence[int]) -> 
 
 
 def all_images(network: nn.Module, data: ImageData, classes: Sequence[int]) -> float:
-    """What a probe of the last features reads."""
-    last = probed_layers(network, data)[-2:-1]
-    probe = linear_probes(network, data, classes, layers=last)
-    (read,) = (e for name, e in probe.items() if name.endswith("forget_accuracy"))
-    return read.value
+    """What a probe of the last layer's inputs reads."""
+    _, layer = last_layer(network, data.input_shape)
+    asked = part_of(data, "test", classes)
+    probe = fitted_probe(
+        last_inputs(network, layer, data, data.train), data.train.labels
+    )
+    answers = probe.predict(last_inputs(network, layer, data, asked).numpy())
+    return 100 * float((answers == asked.labels.cpu().numpy()).mean())
 
 
 def rungs(
     network: nn.Module, data: ImageData, classes: Sequence[int], original: nn.Module
 ) -> dict[str, float]:
     """All rungs of the ladder, by name, percent: ``RUNGS``, and the two AUCs."""
-    found = at_most_one_image(network, data, classes, original)
+    before = kept(original, data, classes)
+    found = at_most_one_image(network, data, classes, before)
     found["five_images"] = five_images(network, data, classes)
     return found | {"all_images": all_images(network, data, classes)}
 

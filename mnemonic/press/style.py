@@ -6,6 +6,7 @@ Example:
     'white'
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -49,7 +50,8 @@ def style() -> None:
     with suppress(ImportError, AttributeError):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("retina")
+        more = os.environ.get("MNEMONIC_FIGURES", "")  # as in make figures
+        set_matplotlib_formats("retina", *more.split())
 
 
 def lettered(names: Sequence[str]) -> tuple[list[str], dict]:
