@@ -135,13 +135,12 @@ def of_kind(
     data = profile.load()
     if codes is None:
         codes = MnemonicCodes.draw(data, seed=seed)
-    with seeded(seed):
-        network = (
-            named.build(data)
-            if named.build
-            else build_model(profile.model_name, data, seed=seed)
-        )
-        network(torch.zeros(2, *data.input_shape))  # gives lazy layers their shape
+    if named.build is None:
+        network = build_model(profile.model_name, data, seed=seed)
+    else:
+        with seeded(seed):
+            network = named.build(data)
+            network(torch.zeros(2, *data.input_shape))  # gives lazy layers their shape
     seen = data.without(without) if without else data
     how = {"recipe": named.recipe or profile.recipe, "t_mix": profile.t_mix}
     how |= {"codes": codes, "seed": seed, "progress": False}
