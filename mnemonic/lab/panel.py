@@ -150,10 +150,10 @@ def answers(
         attacked: As in ``judged``.
 
     Returns:
-        For each rule ``[N, K]`` in float16.
+        For each rule ``[N, K]`` in float16; and the images' ``"labels"``.
     """
-    made = _made(kind, seed, tuple(classes), attacked)
-    return {
-        rule: logits_of(last, given, given.test).half()
-        for rule, _, (last, given), _ in made
-    }
+    found = {}
+    for rule, _, (last, given), _ in _made(kind, seed, tuple(classes), attacked):
+        found[rule] = logits_of(last, given, given.test).half()
+        found["labels"] = given.test.labels
+    return found
