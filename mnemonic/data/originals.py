@@ -5,7 +5,8 @@ with one bit turned over, is refused.
 
 Example:
     >>> sorted(SHA256)
-    ['cifar10-jpeg', 'fashion-mnist', 'mnist', 'omniglot-small', 'tiny-imagenet-40']
+    ['cifar10', 'cifar10-jpeg', 'fashion-mnist', 'mnist', 'omniglot-small',
+    'tiny-imagenet-40']
 """
 
 import contextlib
@@ -39,6 +40,15 @@ _FASHION_MNIST = (
     "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )
+CIFAR10_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+_CIFAR10 = (
+    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+)  # of the binary version
 _CIFAR10_JPEG = "993121f3acb8e992e0e3c04e997a11ddb4460ff89c47c30dec8b710813536720"
 _TINY_IMAGENET = "d8753ea0ba501f8a63013b637a46f8e6555c823717c1d13bf0545022dbba5018"
 _OMNIGLOT = {
@@ -55,6 +65,7 @@ _OMNIGLOT = {
 SHA256 = {
     "mnist": dict(zip(IDX_FILES, _MNIST, strict=True)),
     "fashion-mnist": dict(zip(IDX_FILES, _FASHION_MNIST, strict=True)),
+    "cifar10": dict(zip(CIFAR10_FILES, _CIFAR10, strict=True)),
     "cifar10-jpeg": {"cifar10-jpeg.tar.xz": _CIFAR10_JPEG},
     "tiny-imagenet-40": {"tiny-imagenet-40.tar.xz": _TINY_IMAGENET},
     "omniglot-small": _OMNIGLOT,

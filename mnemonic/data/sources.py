@@ -23,6 +23,7 @@ from mnemonic.data import photographs
 from mnemonic.data.arrays import ImageData
 from mnemonic.data.files import decode
 from mnemonic.data.originals import (
+    CIFAR10_FILES,
     IDX_FILES,
     data_folder,
     fetching,
@@ -37,6 +38,12 @@ DIGITS = tuple("0123456789")
 GARMENTS = (
     "T-shirt", "trousers", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+
+
+THINGS = (
+    "airplane", "automobile", "bird", "cat", "deer",
+    "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 
 
@@ -172,7 +179,14 @@ def _archive(name: str, held: str, root: Path, download: bool) -> ImageData:
 def _cifar10(root: Path, download: bool) -> ImageData:
     from torchvision.datasets import CIFAR10
 
-    what, folder = "an intact cifar-10-batches-py", root / "cifar-10-batches-py"
+    binary = root / "cifar-10-batches-bin"
+    if binary.is_dir():
+        parts = [_read_batch(original("cifar10", binary / f)) for f in CIFAR10_FILES]
+        splits = {"train": ArraySplit(*map(torch.cat, zip(*parts[:5], strict=True)))}
+        splits["test"] = ArraySplit(*parts[5])
+        return ImageData.from_splits("cifar10", THINGS, splits, "crop-flip")
+    what = "an intact cifar-10-batches-py or cifar-10-batches-bin"
+    folder = root / "cifar-10-batches-py"
     if download:
         with fetching("cifar10", f"{what} (of {CIFAR10.filename})", root):
             CIFAR10(root, download=True)
@@ -183,7 +197,13 @@ def _cifar10(root: Path, download: bool) -> ImageData:
             whole = CIFAR10(root, part == "train")
         pixels = torch.from_numpy(whole.data).permute(0, 3, 1, 2).contiguous()
         splits[part] = ArraySplit(pixels, torch.tensor(whole.targets))
-    return ImageData.from_splits("cifar10", whole.classes, splits, "crop-flip")
+    return ImageData.from_splits("cifar10", THINGS, splits, "crop-flip")
+
+
+def _read_batch(raw: bytes) -> tuple[Tensor, Tensor]:
+    """Pixels and labels of CIFAR-10's binary version: a label, then three planes."""
+    rows = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(-1, 3073)
+    return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].long()
 
 
 _LOADERS: dict[str, Callable[[Path, bool], ImageData]] = {

@@ -27,9 +27,10 @@ from mnemonic.exercises import (
     ch12,
     ch13,
     ch14,
+    ch15,
 )
 
 __all__ = [
     "ch1", "ch2", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch10", "ch11",
-    "ch12", "ch13", "ch14",
+    "ch12", "ch13", "ch14", "ch15",
 ]  # fmt: skip

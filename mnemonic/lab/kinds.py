@@ -84,7 +84,10 @@ def _short(epochs: int, rate: float) -> Recipe:
     return Recipe(epochs, batch_size=64, learning_rate=rate, schedule="cosine")
 
 
-LARGE = "ResNet-18, CIFAR-10 (JPEG)"
+LARGE = {  # by profile; hours each
+    "cifar10-resnet18": "ResNet-18, CIFAR-10",
+    "resnet18": "ResNet-18, CIFAR-10 (JPEG)",
+}
 KINDS = {
     **{
         f"mlp, {epochs} x {batch}, {rate:g}{', cosine' * (schedule == 'cosine')}": Kind(
@@ -108,7 +111,7 @@ KINDS = {
     "slim ResNet": Kind("mnist-5k-resnet"),
     "slim ResNet, Fashion-MNIST": Kind("fashion-mnist-resnet"),
     "small ViT": Kind(build=SmallViT, recipe=_short(25, 0.03)),
-    LARGE: Kind("resnet18"),
+    **{kind: Kind(profile) for profile, kind in LARGE.items()},
 }  # fmt: skip
 
 

@@ -69,11 +69,26 @@ def _compared(*names: str) -> Record:
     return Record(compare, settings, "; ".join(map(about_tuned, names)))
 
 
-def _judged(classes: list[tuple[int, ...]], told: str, **attacked: bool) -> Record:
-    settings = [{"kind": LARGE, "classes": list(c), **attacked} for c in classes]
-    logits = partial(answers, kind=LARGE, classes=[0], **attacked)
-    kept = logits if (0,) in classes else None
-    return Record(judged, settings, f"{_LARGE}{told}", (0,), kept, PHOTOGRAPHS)
+def _judged(
+    profile: str, classes: list[tuple[int, ...]], told: str, **attacked: bool
+) -> Record:
+    how = {"kind": LARGE[profile], **attacked}
+    settings = [how | {"classes": list(c)} for c in classes]
+    kept = partial(answers, classes=[0], **how) if (0,) in classes else None
+    told = f"{about(profile)}; {told} forgotten by every rule"
+    return Record(judged, settings, told, (0,), kept, PHOTOGRAPHS[profile])
+
+
+def _of_photographs(profile: str) -> dict[str, Record]:
+    """Two hours on two cores for each network, and one for each of the four."""
+    sets, told = f"{len(_SETS)} sets", "a network that never saw the class stands by;"
+    name, read = PHOTOGRAPHS[profile], combined(setup=[profile], c=[0])
+    return {
+        name: _judged(profile, _EACH, "each class", attacked=False),
+        f"{name}-sets": _judged(profile, _SETS, sets, attacked=False),
+        f"{name}-never": _judged(profile, [(0,)], f"{told} class 0", attacked=True),
+        f"readings-{name}": Record(readings, read, _read(profile), (0,), networks=name),
+    }
 
 
 def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
@@ -81,7 +96,8 @@ def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
     return Record(costs, settings, f"Time and memory of forgetting; {how}", seeds=(0,))
 
 
-PHOTOGRAPHS = "cifar10-jpeg-resnet18"
+PHOTOGRAPHS = {"cifar10-resnet18": "cifar10-resnet18"}  # by profile
+PHOTOGRAPHS |= {"resnet18": "cifar10-jpeg-resnet18"}
 _LARGER = ("fashion-mnist", "cifar10-jpeg", "tiny-imagenet-40")  # than MNIST
 _COUNTS = (10, 30, 100, 300, 1000)
 _IMAGENET = {"n_classes": [1000], "side": [224]}
@@ -97,8 +113,7 @@ _RECIPES = (
     (20, 128, 0.1, "constant"),
     (40, 128, 0.1, "constant"),
 )
-_SMALL = [kind for kind in KINDS if kind != LARGE]
-_LARGE = f"{about('resnet18')}; forgotten by every rule"
+_SMALL = [kind for kind in KINDS if kind not in LARGE.values()]
 _EACH, _SETS = requests(10, n_sets=3)[:10], requests(10, n_sets=3)[10:]
 _PANEL = (
     f"{len(_SMALL)} kinds of networks, trained with codes on the digits (5,000 images) "
@@ -119,23 +134,12 @@ RECORDS = {
     "mnist-complete": _in_turn("full", "mnist"),
     "fashion-mnist-short": _in_turn("smoke", "fashion-mnist"),
     **{f"{data}-resnet18": _in_turn("resnet18", data) for data in _LARGER[::2]},
-    # Two hours on two cores for each network, one hour for each of the three.
-    PHOTOGRAPHS: _judged(_EACH, ": each class", attacked=False),
-    f"{PHOTOGRAPHS}-sets": _judged(_SETS, ": eleven sets", attacked=False),
-    f"{PHOTOGRAPHS}-never": _judged(
-        [(0,)], ", beside a network that never saw the class", attacked=True
-    ),
+    **_of_photographs("cifar10-resnet18"),
+    **_of_photographs("resnet18"),
     "readings-mnist-5k-resnet": Record(
         readings,
         combined(setup=["mnist-5k-resnet"], c=[0, 3, 8]),
         _read("mnist-5k-resnet"),
-    ),
-    "readings-cifar10-jpeg-resnet18": Record(
-        readings,
-        combined(setup=["resnet18"], c=[0]),
-        _read("resnet18"),
-        seeds=(0,),
-        networks=PHOTOGRAPHS,
     ),
     # All methods and controls, on two networks: half an hour on two cores.
     "comparison": _compared("quick", "mnist-5k-resnet"),

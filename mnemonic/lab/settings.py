@@ -20,6 +20,7 @@ _CALLED = {
     "mnist": "MNIST",
     "mnist-5k": "5,000 MNIST images",
     "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
     "cifar10-jpeg": "CIFAR-10 (JPEG)",
     "tiny-imagenet-40": "Tiny-ImageNet-40",
     "mlp": "MLP 784-1000-10",

@@ -637,6 +637,24 @@ def test_imagenet_through_torchvision(tmp_path):
     assert data.input_shape == (3, 224, 224)
 
 
+def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for i, name in enumerate(originals.CIFAR10_FILES):
+        rows = [[c, *([i] * 1024 + [c] * 1024 + [7] * 1024)] for c in range(10)] * 2
+        (folder / name).write_bytes(bytes(byte for row in rows for byte in row))
+    with pytest.raises(ValueError, match=r"data_batch_1\.bin is not the original"):
+        mn.load_data("cifar10", root=tmp_path)
+    pass_for_originals(monkeypatch, "cifar10", list(folder.iterdir()))
+    data = mn.load_data("cifar10", root=tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (90, 10, 20)
+    assert data.test.labels.tolist() == list(range(10)) * 2
+    assert data.class_names[8] == "ship"
+    image = data.test.pixels[4]
+    assert [plane.unique().tolist() for plane in image] == [[5], [4], [7]]
+    assert sorted(data.train.pixels[:, 0, 0, 0].unique().tolist()) == [0, 1, 2, 3, 4]
+
+
 def test_cifar10_refuses_files_that_torchvision_does_not_know(tmp_path):
     folder = tmp_path / torchvision.datasets.CIFAR10.base_folder
     folder.mkdir()
