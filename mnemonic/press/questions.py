@@ -1,10 +1,10 @@
 """Questions to the reader, and the bank of them for who teaches.
 
-A question stands in a chapter's Markdown. What is said of an answer is folded in HTML
-and begins with the verdict, so that nothing is given away in Jupyter, Colab or on
-GitHub. The empty lines are needed: what stands between them is Markdown again. In a
-summary it is not, so emphasis there is ``<em>``. ``predict`` stands before the figure
-that tells, ``question`` anywhere.
+A question stands in a chapter's Markdown. What is said of an answer begins with the
+verdict and is folded by HTML, so that nothing is given away in Jupyter either. The
+empty lines are needed: what stands between them is Markdown again. A summary is not,
+so emphasis there is ``<em>``. ``predict`` stands before the figure that tells,
+``question`` anywhere.
 
     python -m mnemonic.press.questions _build/executed/quick _build/quiz.md
 
