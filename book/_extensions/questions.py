@@ -1,11 +1,9 @@
-"""Fold what is said of each answer to a question; it opens without JavaScript.
+"""Questions on the pages: groups with a name, in which each answer unfolds.
 
 ``mnemonic.press.questions`` says how a question is written. *Right* or *not right* is
 the beginning of what unfolds, so that it is heard as well as seen. Where nothing can
 be unfolded, in print and in an EPUB, all is open.
 """
-
-from string import ascii_uppercase
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -33,10 +31,8 @@ class Question(SphinxDirective):
             html("</p>"),
         ]
         opened = "" if self.env.app.builder.name == "html" else ' open="open"'
-        answers = answers_in("\n".join(self.content))
-        for letter, (right, answer, why) in zip(ascii_uppercase, answers, strict=False):
+        for letter, answer, verdict, why in answers_in("\n".join(self.content)):
             shown, more = self.parse_inline(answer, lineno=self.lineno)
-            verdict = "Right" if right else "Not right"
             said = f"**{verdict}.** {why}"
             explained, most = self.parse_inline(said, lineno=self.lineno)
             parts += [

@@ -1,34 +1,39 @@
 """Questions to the reader, and the bank of them for who teaches.
 
-A question stands in a chapter's Markdown and reads as a list of boxes in Jupyter. What
-is said of an answer follows it, indented, after an empty line. ``predict`` stands
-before the figure that tells, ``question`` anywhere.
+A question stands in a chapter's Markdown. What is said of an answer begins with the
+verdict and is folded by HTML, so that nothing is given away in Jupyter either. The
+empty lines are needed: what stands between them is Markdown again. A summary is not,
+so emphasis there is ``<em>``. ``predict`` stands before the figure that tells,
+``question`` anywhere.
 
     python -m mnemonic.press.questions _build/executed/quick _build/quiz.md
 
 Example:
     >>> text = '''
     ... :::{predict} What does it answer to a three?
-    ... - [ ] Nothing.
+    ... <details><summary>A. Nothing.</summary>
     ...
-    ...   It has ten answers, and none of them is *nothing*.
-    ... - [x] Another digit.
+    ... **Not right.** It has ten answers, and none of them is *nothing*.
     ...
-    ...   One output is always the largest.
+    ... </details>
+    ... <details><summary>B. <em>Another</em> digit.</summary>
+    ...
+    ... **Right.** One output is always the largest.
+    ...
+    ... </details>
     ... :::
     ... '''
     >>> [(kind, asked, answers)] = questions_in(text)
     >>> kind, asked
     ('predict', 'What does it answer to a three?')
     >>> answers[1]
-    (True, 'Another digit.', 'One output is always the largest.')
+    ('B', '*Another* digit.', 'Right', 'One output is always the largest.')
 """
 
 import json
 import re
 import sys
 from pathlib import Path
-from string import ascii_uppercase
 
 from mnemonic.press import publish
 from mnemonic.press.outputs import numbers_of
@@ -36,10 +41,14 @@ from mnemonic.press.outputs import numbers_of
 QUESTION = re.compile(
     r"^:::\{(predict|question)\} ([^\n]+)\n(.*?)^:::$", flags=re.M | re.S
 )
-ANSWER = re.compile(r"^- \[([ x])\] ", flags=re.M)
+ANSWER = re.compile(
+    r"^<details><summary>([A-Z])\. (.+)</summary>\n\n"
+    r"\*\*(Right|Not right)\.\*\* (.+)\n\n</details>$",
+    flags=re.M,
+)
 GLUED = re.compile(r"\{glue:text\}`([^`:]+):?([^`]*)`")
 
-Answer = tuple[bool, str, str]  # whether it is right, the answer, what is said of it
+Answer = tuple[str, str, str, str]  # letter, answer, verdict, what is said of it
 
 
 def answers_in(body: str) -> list[Answer]:
@@ -51,12 +60,7 @@ def answers_in(body: str) -> list[Answer]:
     Returns:
         In their order.
     """
-    _, *parts = ANSWER.split(body)
-    answers = []
-    for mark, part in zip(parts[::2], parts[1::2], strict=True):
-        answer, _, why = part.partition("\n\n")
-        answers.append((mark == "x", " ".join(answer.split()), " ".join(why.split())))
-    return answers
+    return ANSWER.findall(re.sub("</?em>", "*", body))
 
 
 def questions_in(text: str) -> list[tuple[str, str, list[Answer]]]:
@@ -90,10 +94,9 @@ def bank(root: Path, copies: Path) -> str:
         questions = questions_in("\n\n".join(texts))
         for i, (kind, asked, answers) in enumerate(questions, 1):
             lines.append(f"**{i}.** *{kind.capitalize()}.* {asked}")
-            lettered = [*zip(ascii_uppercase, answers, strict=False)]
-            lines.append("\n".join(f"- {at}. {text}" for at, (_, text, _) in lettered))
-            right = ", ".join(at for at, (is_right, _, _) in lettered if is_right)
-            said = [f"- {at}: {why}" for at, (_, _, why) in lettered]
+            lines.append("\n".join(f"- {at}. {answer}" for at, answer, _, _ in answers))
+            right = ", ".join(at for at, _, verdict, _ in answers if verdict == "Right")
+            said = [f"- {at}: {why}" for at, _, _, why in answers]
             lines.append("\n".join([f"*Right: {right}.*", "", *said]))
     text = "\n\n".join(lines) + "\n"
     return GLUED.sub(lambda m: _minus(format(numbers[m[1]], m[2])), text)

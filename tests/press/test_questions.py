@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from markdown_it import MarkdownIt
 
 from mnemonic.press.questions import bank, questions_in
 
@@ -35,13 +36,15 @@ def test_a_chapter_asks_and_says_something_of_each_answer(path):
     assert 6 <= len(questions) <= 9
     for _, asked, answers in questions:
         assert 3 <= len(answers) <= 4, asked
-        assert 1 <= sum(right for right, _, _ in answers) < len(answers), asked
-        for _, answer, why in answers:
+        letters, _, verdicts, _ = zip(*answers, strict=True)
+        assert "".join(letters) == "ABCD"[: len(answers)], asked
+        assert len({*verdicts}) == 2, asked
+        for _, answer, _, why in answers:
             assert answer
             # a formula can be focused, and what unfolds holds nothing that can
             assert "$" not in answer, answer
             assert len(why.split()) >= 8, answer
-        said = " ".join([asked, *(f"{answer} {why}" for _, answer, why in answers)])
+        said = " ".join([asked, *(f"{answer} {why}" for _, answer, _, why in answers)])
         assert len(re.sub(GLUE, "GLUED", said).split()) <= 150, asked
         keys = re.findall(GLUE, said)
         assert all(key.startswith(f"ch{int(path.stem[:2])}-") for key in keys), keys
@@ -53,7 +56,7 @@ def test_predictions_stand_right_before_code(path):
     text = "\n".join(source for kind, source in cells if kind == "markdown")
     found = asked_in(path)
     assert len(re.findall(r"^:{3,}", text, flags=re.M)) == 2 * len(found)
-    written = len(re.findall(r"^- \[.\] ", text, flags=re.M))
+    written = len(re.findall("<details", text))
     assert written == sum(len(answers) for _, _, answers in found)
     for (_, source), (following, _) in itertools.pairwise(cells):
         if kinds := [kind for kind, _, _ in questions_in(source)]:
@@ -64,24 +67,49 @@ def test_predictions_stand_right_before_code(path):
 
 def test_no_letter_is_right_most_of_the_time():
     letters = Counter(
-        "ABCD"[i]
+        letter
         for path in NOTEBOOKS
         for _, _, answers in asked_in(path)
-        for i, (right, _, _) in enumerate(answers)
-        if right
+        for letter, _, verdict, _ in answers
+        if verdict == "Right"
     )
     assert letters.most_common(1)[0][1] < letters.total() / 2
+
+
+@each_notebook
+def test_answers_are_folded_where_markdown_is_all_that_is_known(path):
+    def shown(markdown):
+        html = MarkdownIt("commonmark", {"html": True}).render(markdown)
+        return BeautifulSoup(html, "html.parser")
+
+    for source in (source for kind, source in read(path) if kind == "markdown"):
+        cell = shown(source)
+        folded = [details.extract() for details in cell.find_all("details")]
+        answers = [answer for *_, answers in questions_in(source) for answer in answers]
+        assert len(folded) == len(answers)
+        for details, answer in zip(folded, answers, strict=True):
+            letter, text, verdict, why = answer
+            summary, said = details.find_all(recursive=False)
+            assert summary.get_text() == f"{letter}. {text.replace('*', '')}"
+            assert "`" not in re.sub(GLUE, "", text)
+            explained = shown(why).p.get_text()
+            assert said.get_text() == f"{verdict}. {explained}"
+            assert explained not in cell.get_text()
 
 
 TEXT = """# A chapter
 
 :::{predict} How many are `x`, if $x > -1$?
-- [ ] None.
+<details><summary>A. None.</summary>
 
-  There are {glue:text}`ch1-n:,` of them.
-- [x] Some.
+**Not right.** There are {glue:text}`ch1-n:,` of them.
 
-  It changes by {glue:text}`ch1-change:+.1f`.
+</details>
+<details><summary>B. <em>Some</em>.</summary>
+
+**Right.** It changes by {glue:text}`ch1-change:+.1f`.
+
+</details>
 :::
 """
 
@@ -102,7 +130,7 @@ def test_the_bank_has_questions_answers_and_numbers(tmp_path):
     assert bank(tmp_path, tmp_path / "copies") == (
         "# Questions, with answers\n\n## 1. A chapter\n\n"
         "**1.** *Predict.* How many are `x`, if $x > -1$?\n\n"
-        "- A. None.\n- B. Some.\n\n*Right: B.*\n\n"
+        "- A. None.\n- B. *Some*.\n\n*Right: B.*\n\n"
         "- A: There are 5,000 of them.\n- B: It changes by \N{MINUS SIGN}0.2.\n"
     )
 
@@ -138,6 +166,7 @@ def test_answers_are_folded_on_pages_and_open_in_print(builder, tmp_path):
     answers = question.find_all("details")
     heads = [answer.find("summary").get_text() for answer in answers]
     assert heads == ["A. None.", "B. Some."]
+    assert question.find("em").get_text() == "Some"
     verdicts = [answer.find("p").get_text() for answer in answers]
     assert verdicts[0].startswith("Not right. There are ")
     assert verdicts[1].startswith("Right. It changes by ")
