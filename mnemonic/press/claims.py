@@ -31,7 +31,7 @@ _TEXT = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 PROPERTIES, CLAIMS = (tomllib.loads(_TEXT)[kind] for kind in ("property", "method"))
 NETWORKS = {  # a profile, and the records that may have it
     "MLP": ("quick", ("comparison",)),
-    "small ResNet": ("mnist-5k-resnet", ("comparison", "methods-mnist-5k-resnet")),
+    "Small ResNet": ("mnist-5k-resnet", ("comparison", "methods-mnist-5k-resnet")),
 }
 # Records that do not yet say ``diverged`` have these by rules that have changed since.
 OLDER = {"boundary-shrink", "boundary-expand", "delete", "neggrad", "error-min-max"}
@@ -104,7 +104,8 @@ def recorded_rows() -> dict[str, pd.DataFrame]:
                 if "diverged" not in rows:
                     rows = rows[~rows["method"].isin(OLDER)]
                 rows.attrs = facts
-                found[network] = rows
+                if len(rows):
+                    found[network] = rows
     return found
 
 
@@ -130,7 +131,8 @@ def table(judged: pd.DataFrame) -> str:
             said = (value if holds else f"**{value}**" for value, holds in values)
             found += f" {network}: {', '.join(said)}."
         why = {"seen": "", "open": " Not yet recorded."}
-        verdict = f"**{row['verdict']}.**{why.get(row['verdict'], ' ' + row['reason'])}"
+        verdict = f"*{row['verdict'].capitalize()}.*"
+        verdict += why.get(row["verdict"], f" {row['reason']}")
         lines.append(f"| {title} | {claim} | {found} | {verdict} |")
     return "\n".join(lines)
 
