@@ -168,7 +168,9 @@ def test_a_table_marks_what_misses_and_says_why():
     text = table(claims({"one": record(*rows)}))
     by_title = {line.split(" | ")[0]: line for line in text.splitlines()}
     scrub = by_title["| SCRUB {cite:p}`kurmanji2023scrub`"]
-    assert "one: $E_F$ 95.0, **$A_R$ −2.1**." in scrub
+    assert "one: $E_F$ 95.0, **$A_R$ −2.1**." in scrub.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     assert scrub.endswith(f"*Not seen.* {CLAIMS['scrub']['reason']} |")
     assert " *(abstract)* | " in scrub
     assert by_title["| row zeroing"].count("**") == 2  # one value
