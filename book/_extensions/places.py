@@ -7,14 +7,17 @@
 a part of the recorded build, ``[[build about]]`` likewise.
 For the page on the tests ``[[part/measure:format]]`` stands for a count of their last
 recorded run, with the format ``yes`` for yes or no; ``[[runs]]`` for the table of the
-parts.
+parts. For the page on the methods ``[[claims]]`` stands for its table, ``[[claims
+properties]]`` for what the words in it mean, ``[[claims about]]`` for its records.
 """
 
 import re
 
 from sphinx.util import logging
 
+from mnemonic.baselines import METHODS
 from mnemonic.lab.results import paper, recorded
+from mnemonic.press import claims
 
 logger = logging.getLogger(__name__)
 PLACE = re.compile(r"\[\[([\w /-]+)(?::([^\]]+))?\]\]")
@@ -28,6 +31,12 @@ def filled(text):
         name, form = match.groups()
         if name == "runs":
             return runs()
+        if name == "claims":
+            return claims.table(claims.claims(claims.recorded_rows()))
+        if name == "claims properties":
+            return claims.meanings()
+        if name == "claims about":
+            return records_of_claims()
         if name == "workers about":
             _, about = recorded("workers")
             return f"{about['device']}, {about['date'][:10]}, {about['commit']}"
@@ -93,6 +102,25 @@ def runs():
         minutes = f"{row.seconds / 60:.1f}"
         rows.append(f"| {row.part} | {minutes} | {day} | {commit} | {row.device} |")
     return "\n".join(rows)
+
+
+def records_of_claims():
+    """An item a network: what was run, how often and where."""
+    found = claims.recorded_rows()
+    items = []
+    for network in claims.NETWORKS:
+        if network in found:
+            rows = found[network]
+            about, seeds = rows.attrs, rows["seed"].nunique()
+            told = f"{about['about']}; {seeds} seeds ({about['device']}, "
+            told += f"{about['date'][:10]}, {about['commit']})"
+            if "diverged" not in rows:
+                left = ", ".join(METHODS[name].title for name in sorted(claims.OLDER))
+                told += f". Left out, since their rules have changed: {left}"
+        else:
+            told = "not yet recorded"
+        items.append(f"- *{network}*: {told}.")
+    return "\n".join(items)
 
 
 def fill(app, docname, source):
