@@ -5,6 +5,7 @@ Example:
     [(1, 7), (0, 3, 9), (2, 5)]
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ from mnemonic.lab.ladder import (
 )
 from mnemonic.lab.profiles import Profile
 from mnemonic.lab.scoring import two_numbers
+from mnemonic.networks.asked import NotFinite
 from mnemonic.networks.layers import head_of
 from mnemonic.storage import generator_for
 
@@ -97,8 +99,11 @@ def _made(
         started = time.perf_counter()
         network = by_rule(rule, model, data, codes, classes, strength)
         seconds = time.perf_counter() - started
-        same = rule not in EVERY_LAYER
-        last = (head_alone(network, data), features) if same else alone(network, data)
+        last = head_alone(network, data), features
+        if rule in EVERY_LAYER:
+            last = None  # where images overflow; codes did not
+            with contextlib.suppress(NotFinite):
+                last = alone(network, data)
         yield rule, network, last, seconds
     if attacked:
         never, _, _ = of_kind(kind, seed + NEVER, codes=codes, without=classes)
@@ -129,6 +134,9 @@ def judged(seed: int, kind: str, classes: Sequence[int], attacked: bool) -> list
     for rule, network, last, seconds in _made(kind, seed, tuple(classes), attacked):
         row = {"rule": rule, "seconds": seconds} | row_of(network, codes, classes)
         row |= {f"before_{name}": value for name, value in before.items()}
+        if last is None:
+            rows.append(row | two_numbers(None, data, classes))
+            continue
         row |= two_numbers(*last, classes) | at_most_one_image(*last, classes, least)
         same = last[1] is features
         row["all_images"] = read if same else all_images(*last, classes)
@@ -150,10 +158,11 @@ def answers(
         attacked: As in ``judged``.
 
     Returns:
-        For each rule ``[N, K]`` in float16; and the images' ``"labels"``.
+        For each rule ``[N, K]`` in float16, but for those that diverged; and the
+        images' ``"labels"``.
     """
     found = {}
-    for rule, _, (last, given), _ in _made(kind, seed, tuple(classes), attacked):
-        found[rule] = logits_of(last, given, given.test).half()
-        found["labels"] = given.test.labels
-    return found
+    for rule, _, last, _ in _made(kind, seed, tuple(classes), attacked):
+        if last is not None:
+            found[rule] = logits_of(*last, last[1].test).half()
+    return found | {"labels": _prepared(kind, seed)[1].test.labels}

@@ -5,6 +5,7 @@ import torch
 
 import mnemonic as mn
 from mnemonic.lab import kinds, ladder, panel
+from mnemonic.networks.asked import NotFinite
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,29 @@ def test_every_rule_is_judged_on_one_request(learned, monkeypatch, attacked):
     assert found["the paper's step"]["forgetting_error"] == after.forgetting_error
     rungs = ladder.at_most_one_image(step, data, [1], ladder.kept(model, data, [1]))
     assert found["the paper's step"]["one_number"] == pytest.approx(rungs["one_number"])
+
+
+def test_a_network_that_overflows_on_images_is_said_to_diverge(learned, monkeypatch):
+    model, data, codes = learned
+    whole = panel.alone
+
+    def alone(network, data):
+        if network is not model:
+            raise NotFinite("images overflow")
+        return whole(network, data)
+
+    monkeypatch.setattr(panel, "of_kind", lambda *_, **__: (model, data, codes))
+    monkeypatch.setattr(panel, "alone", alone)
+    panel._prepared.cache_clear()
+    rows = panel.judged(7, "slim ResNet", [1], False)
+    kept = panel.answers(7, "slim ResNet", [1], False)
+    panel._prepared.cache_clear()
+    gone = [row for row in rows if row["diverged"]]
+    assert [row["rule"] for row in gone] == [*ladder.EVERY_LAYER]
+    for row in gone:
+        assert row["remaining_accuracy"] == row["forgetting_error"] == 0
+        assert "one_number" not in row
+    assert {*kept} == {row["rule"] for row in rows if row not in gone} | {"labels"}
 
 
 def test_answers_are_those_that_were_judged(learned, monkeypatch):
