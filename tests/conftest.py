@@ -26,9 +26,17 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """What takes longest goes first, so that no worker is left alone with it."""
-    longest = ("test_solutions.py", "test_book.py", "test_browser.py")
-    items.sort(key=lambda item: item.path.name not in longest)
+    """What takes longest goes first, so that no worker is left alone with it.
+
+    One worker of two begins with the book, from its last chapter, the other in the
+    middle of the list, with the chapters from the first.
+    """
+    book = ("test_book.py", "test_browser.py")
+    items.sort(key=lambda item: item.path.name not in book)
+    chapters = [i for i in items if i.path.name == "test_solutions.py"]
+    middle = (len(items) + 1) // 2
+    items[:] = [i for i in items if i.path.name != "test_solutions.py"]
+    items[middle:middle] = chapters
     for item in items:
         mark = item.get_closest_marker("soak")
         if mark and not config.getoption("soak"):

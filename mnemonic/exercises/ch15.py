@@ -37,8 +37,8 @@ def predict(answer: str, z: Tensor, labels: Tensor, c: int) -> None:
 def change(back: float, z: Tensor, labels: Tensor, original: Tensor, c: int) -> None:
     """How much comes back if minus the sum of the others takes the class's place?"""
     attempted(back)
-    put = z.clone()
-    put[:, c] = -(z.sum(1) - z[:, c])
+    put, others = z.clone(), [k for k in range(z.shape[1]) if k != c]
+    put[:, c] = -z[:, others].sum(1)
     truth = _back(put, labels, c, original)
     near(back, truth, 0.5, "even images choose the number, odd ones tell what is back")
     done(f"{truth:.0f} % of the class.")
