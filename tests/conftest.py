@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(config, items):
     One worker of two begins with the book, from its last chapter, the other in the
     middle of the list, with the chapters from the first.
     """
-    book = ("test_book.py", "test_browser.py")
-    items.sort(key=lambda item: item.path.name not in book)
+    pages = ("test_book.py", "test_browser.py")
+    items.sort(key=lambda item: item.path.name not in pages)
     chapters = [i for i in items if i.path.name == "test_solutions.py"]
     middle = (len(items) + 1) // 2
     items[:] = [i for i in items if i.path.name != "test_solutions.py"]
