@@ -174,7 +174,9 @@ def repair_pages(app, exception):
             page.write_text(fixed, encoding="utf-8")
 
 
-def prune_mathjax(app, exception):
+def prune(app, exception):
+    # Of themes, for who translates them: no page loads it.
+    shutil.rmtree(Path(app.outdir) / "_static" / "locales", ignore_errors=True)
     for path in Path(app.outdir).rglob("*.map"):  # of scripts, for who debugs them
         path.unlink()
     for script in Path(app.outdir).rglob("tex-chtml.js"):
@@ -201,5 +203,5 @@ def setup(app):
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", page_context, priority=900)
     app.connect("build-finished", repair_pages)
-    app.connect("build-finished", prune_mathjax)
+    app.connect("build-finished", prune)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -69,26 +69,24 @@ def _compared(*names: str) -> Record:
     return Record(compare, settings, "; ".join(map(about_tuned, names)))
 
 
-def _judged(
-    profile: str, classes: list[tuple[int, ...]], told: str, **attacked: bool
-) -> Record:
-    how = {"kind": LARGE[profile], **attacked}
-    settings = [how | {"classes": list(c)} for c in classes]
-    kept = partial(answers, classes=[0], **how) if (0,) in classes else None
-    told = f"{about(profile)}; {told} forgotten by every rule"
-    return Record(judged, settings, told, (0,), kept, PHOTOGRAPHS[profile])
-
-
 def _of_photographs(profile: str) -> dict[str, Record]:
     """Two hours on two cores for each network, and one for each of the four."""
-    sets, told = f"{len(_SETS)} sets", "a network that never saw the class stands by;"
-    name, read = PHOTOGRAPHS[profile], combined(setup=[profile], c=[0])
-    return {
-        name: _judged(profile, _EACH, "each class", attacked=False),
-        f"{name}-sets": _judged(profile, _SETS, sets, attacked=False),
-        f"{name}-never": _judged(profile, [(0,)], f"{told} class 0", attacked=True),
-        f"readings-{name}": Record(readings, read, _read(profile), (0,), networks=name),
+    name = f"{Profile.named(profile).data_name}-resnet18"
+    asked, read = requests(10, n_sets=3), combined(setup=[profile], c=[0])
+    made = {
+        f"readings-{name}": Record(readings, read, _read(profile), (0,), None, name)
     }
+    for end, classes, what in (
+        ("", asked[:10], "each class"),
+        ("-sets", asked[10:], f"{len(asked) - 10} sets"),
+        ("-never", [(0,)], "a network that never saw the class stands by; class 0"),
+    ):
+        how = {"kind": LARGE[profile], "attacked": end == "-never"}
+        settings = [how | {"classes": list(c)} for c in classes]
+        kept = partial(answers, classes=[0], **how) if (0,) in classes else None
+        told = f"{about(profile)}; {what} forgotten by every rule"
+        made[name + end] = Record(judged, settings, told, (0,), kept, name)
+    return made
 
 
 def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
@@ -96,8 +94,6 @@ def _costs(settings: list[dict], where: str = "one processor thread") -> Record:
     return Record(costs, settings, f"Time and memory of forgetting; {how}", seeds=(0,))
 
 
-PHOTOGRAPHS = {"cifar10-resnet18": "cifar10-resnet18"}  # by profile
-PHOTOGRAPHS |= {"resnet18": "cifar10-jpeg-resnet18"}
 _LARGER = ("fashion-mnist", "cifar10-jpeg", "tiny-imagenet-40")  # than MNIST
 _COUNTS = (10, 30, 100, 300, 1000)
 _IMAGENET = {"n_classes": [1000], "side": [224]}
@@ -114,7 +110,6 @@ _RECIPES = (
     (40, 128, 0.1, "constant"),
 )
 _SMALL = [kind for kind in KINDS if kind not in LARGE.values()]
-_EACH, _SETS = requests(10, n_sets=3)[:10], requests(10, n_sets=3)[10:]
 _PANEL = (
     f"{len(_SMALL)} kinds of networks, trained with codes on the digits (5,000 images) "
     "or Fashion-MNIST; each class and thirty sets forgotten by every rule"

@@ -569,7 +569,7 @@ def test_student_edition_renders_without_a_warning_and_has_no_solution(book, cap
 
 def test_the_site_is_light_and_so_is_each_page(book):
     files = [f for f in book.html.rglob("*") if f.is_file()]
-    assert sum(f.stat().st_size for f in files) < 27e6
+    assert sum(f.stat().st_size for f in files) < 25e6
 
     @cache
     def sent(file):  # as servers send it: MathJax alone is as large on the disk
