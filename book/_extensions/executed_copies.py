@@ -175,8 +175,10 @@ def repair_pages(app, exception):
 
 
 def prune(app, exception):
-    # Of themes, for who translates them: no page loads it.
+    # What no page loads: translations of the theme, and fonts that also come as WOFF2.
     shutil.rmtree(Path(app.outdir) / "_static" / "locales", ignore_errors=True)
+    for path in Path(app.outdir).rglob("*.woff2"):
+        path.with_suffix(".ttf").unlink(missing_ok=True)
     for path in Path(app.outdir).rglob("*.map"):  # of scripts, for who debugs them
         path.unlink()
     for script in Path(app.outdir).rglob("tex-chtml.js"):
