@@ -106,26 +106,39 @@ def judged(runs: pd.DataFrame, means: pd.DataFrame) -> Figure:
     return fig
 
 
-def undone(curves: Mapping[str, tuple[Tensor, Tensor]], class_name: str) -> Figure:
+def undone(
+    number: tuple[Tensor, Tensor, Tensor],
+    curves: Mapping[str, tuple[Tensor, Tensor]],
+    class_name: str,
+) -> Figure:
     """Draw what one number, added to one bias, brings back, and what it costs.
 
     Args:
-        curves: For original, forgotten, row zeroing and retrained: accuracy on the
-            class and A_R, in percent, for each number.
+        number: The numbers, accuracy on the class and A_R for each, in percent, of
+            the forgotten network.
+        curves: The latter two for original, forgotten, row zeroing, one bias and
+            retrained.
         class_name: Of the forget class.
 
     Returns:
-        One panel.
+        Two panels.
     """
-    looks = {"original": ("black", ":"), "forgotten": (plots.FORGET, "-")}
-    looks |= {"row zeroing": ("black", "--"), "retrained": (plots.NEUTRAL, "-")}
-    fig, ax = plt.subplots(figsize=(4.8, 4.4))
-    for name, (color, line) in looks.items():
-        lw = 3 if name == "original" else 2
+    looks = {"original": ("black", "-", 5, 0.25), "one bias": ("black", ":", 2, 1)}
+    looks |= {"forgotten": (plots.FORGET, "-", 2, 1)}
+    looks |= {"row zeroing": ("black", "--", 2, 1)}
+    looks |= {"retrained": (plots.NEUTRAL, "-", 2, 1)}
+    fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.9))
+    numbers, back, kept = number
+    left.plot(numbers, back, color=plots.FORGET, label=f"class {class_name}")
+    left.plot(numbers, kept, color=plots.REMAINING, label="others ($A_R$)")
+    left.set(xlabel="$b$ (logits)", ylabel="accuracy (%)")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
+    for name, (color, line, lw, alpha) in looks.items():
+        how = {"color": color, "lw": lw, "alpha": alpha, "label": name}
         accuracy, remaining = curves[name]
-        ax.plot(remaining, accuracy, line, color=color, label=name, lw=lw)
-    ax.set(xlabel="$A_R$ (%)", ylabel=f"accuracy on class {class_name} (%)")
-    ax.legend(loc="lower left")
+        right.plot(remaining, accuracy, line, **how)
+    right.set(xlabel="$A_R$ (%)", ylabel=f"accuracy on class {class_name} (%)")
+    right.legend(loc="lower left")
     return fig
 
 
