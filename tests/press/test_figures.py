@@ -87,14 +87,20 @@ def test_judged_puts_each_column_under_its_name():
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["one", "two"]
 
 
-def test_undone_has_a_r_below():
+def test_undone_has_the_number_on_the_left_and_a_r_below_on_the_right():
     curve = torch.tensor([10.0, 20.0]), torch.tensor([90.0, 80.0])  # class c, A_R
-    names = ("original", "forgotten", "row zeroing", "retrained")
-    ax = mn.figures.ch5.undone(dict.fromkeys(names, curve), "3").axes[0]
-    x, y = drawn(ax, FORGET)
-    assert "A_R" in ax.get_xlabel()
+    names = ("original", "one bias", "forgotten", "row zeroing", "retrained")
+    number = torch.tensor([1.0, 2.0]), *curve
+    fig = mn.figures.ch5.undone(number, dict.fromkeys(names, curve), "3")
+    left, right = fig.axes
+    for color, wanted in ((FORGET, [10, 20]), (REMAINING, [90, 80])):
+        x, y = drawn(left, color)
+        assert (list(x), list(y)) == ([1, 2], wanted)
+    assert "logits" in left.get_xlabel()
+    x, y = drawn(right, FORGET)
+    assert "A_R" in right.get_xlabel()
     assert (list(x), list(y)) == ([90, 80], [10, 20])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == list(names)
+    assert [t.get_text() for t in right.get_legend().get_texts()] == list(names)
 
 
 def test_losses_are_shares_of_images():
