@@ -38,7 +38,7 @@ COUNTS = (1, 5, 10, 100, 1000)  # images of the class
 DRAWS = 3
 SHARES = (0, 10, 30, 50, 80, 100)  # percent of the code
 EACH = 500  # training images of a class, for the gradients
-ASKED = 200  # test images of a class, for Fig. 6-9 and 13
+COUNTED = 200  # test images of a class, for Fig. 6-9 and 13
 Rows = Iterator[tuple[str, str, str, float]]  # method, setting, metric, value
 
 
@@ -154,7 +154,7 @@ def as_published(seed: int, setup: str, c: int) -> list[dict]:
     data = profile.load()
     model, codes = profile.trained(data, seed)
     model.to(memory_format=torch.channels_last)  # convolutions answer 1.3 times as fast
-    few = data.test.take(first_of_each(data.test.labels, ASKED))
+    few = data.test.take(first_of_each(data.test.labels, COUNTED))
     fewer = replace(data, test=few)
     found = {
         "fig-5": fisher_errors(model, data, codes, c),

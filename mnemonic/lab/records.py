@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mnemonic.baselines import METHODS
 from mnemonic.lab import results
-from mnemonic.lab.as_published import ASKED, as_published
+from mnemonic.lab.as_published import COUNTED, as_published
 from mnemonic.lab.comparison import all_settings, compare
 from mnemonic.lab.every_class import every_class
 from mnemonic.lab.grids import run_grid
@@ -74,7 +74,7 @@ def _of_photographs(profile: str) -> dict[str, Record]:
     """Two to four hours on two cores for each network, and one for each record."""
     name = f"{Profile.named(profile).data_name}-resnet18"
     asked, read = requests(10, n_sets=3), combined(setup=[profile], c=[0])
-    shown = f"{about(profile)}; the paper's figures, {ASKED} test images a class"
+    shown = f"{about(profile)}; the paper's figures, {COUNTED} test images a class"
     made = {
         f"readings-{name}": Record(readings, read, _read(profile), (0,), None, name),
         f"figures-{name}": Record(as_published, read, shown, (0,), None, name),
