@@ -49,6 +49,9 @@ def change(
         after = validated(network, data, classes)
         changed = not torch.equal(after.confusion, before.confusion)
         expect(changed, f"{name}: it answers like the network before")
+        was, is_now = (s.confusion.diagonal()[classes] for s in (before, after))
+        gone = name not in ("delete", "fastmu") or bool((2 * is_now < was).all())
+        expect(gone, f"{name}: it still knows one of the three; forget them at once")
         numbers = f"{after.remaining_accuracy:.0f} / {after.forgetting_error:.0f}"
         said.append(f"{name} {numbers}")
     done(f"A_R / E_F (%): {', '.join(said)}.")
