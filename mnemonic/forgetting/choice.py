@@ -73,10 +73,10 @@ def try_strengths(
     distinct = [*dict.fromkeys(moves.values())]
     lengths = {move: step.length(dict(move)) for move in distinct}
     found, best, inputs = {}, NOTHING, taken(step.network, inputs)
+    step.move(dict.fromkeys(step.layers, 0.0))  # where it is now may be beyond numbers
     n_bytes = step.bytes_of_one(inputs)
     parts = _in_parts(inputs, labels, belongs(labels, classes))
     with evaluation_mode(step.network), torch.no_grad():
-        step.move(dict.fromkeys(step.layers, 0.0))
         before = _scores(step.network, n_bytes, parts, 0.0)
         for move in sorted(distinct, key=lengths.get):
             at_most = *FULL, -lengths[move]  # were nothing wrong with it

@@ -101,6 +101,7 @@ _LARGER = ("fashion-mnist", "cifar10-jpeg", "tiny-imagenet-40")  # than MNIST
 _COUNTS = (10, 30, 100, 300, 1000)
 _IMAGENET = {"n_classes": [1000], "side": [224]}
 _ON_A_GPU = ("resnet18", "resnext50_32x4d", "swin_t")
+_RESNET = "mnist-5k-resnet"
 _RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
 _RECIPES = (
     (200, 128, 0.01, "constant"),  # the paper's
@@ -135,13 +136,11 @@ RECORDS = {
     **_of_photographs("cifar10-resnet18"),
     **_of_photographs("resnet18"),
     "readings-mnist-5k-resnet": Record(
-        readings,
-        combined(setup=["mnist-5k-resnet"], c=[0, 3, 8]),
-        _read("mnist-5k-resnet"),
+        readings, combined(setup=[_RESNET], c=[0, 3, 8]), _read(_RESNET)
     ),
     # All methods and controls, on two networks: half an hour on two cores.
-    "comparison": _compared("quick", "mnist-5k-resnet"),
-    "methods-mnist-5k-resnet": _compared("mnist-5k-resnet"),
+    "comparison": _compared("quick", _RESNET),
+    "methods-mnist-5k-resnet": _compared(_RESNET),
     "methods-mnist": _compared("mnist-mlp"),
     **{f"methods-{data}": _compared(f"{data}-resnet") for data in _LARGER},
     "audits-fashion-mnist": Record(

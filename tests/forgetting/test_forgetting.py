@@ -769,6 +769,18 @@ def test_a_setting_that_overflows_on_the_forgotten_code_alone_does_not_win():
     assert choose_strength(*given_all)["lambda1"] == mild["lambda1"]
 
 
+def test_settings_are_tried_from_the_weights_wherever_the_copy_is(learned):
+    model, _, codes = learned
+    eta = mn.amplitude(model, codes, [1])
+    given_all = codes.images, codes.labels, [1], [mn.Strength(1e-3, 10.0)], (1, -1)
+    step = Perturbation(model, eta)
+    step.move({n: 3e38 / float(v.max()) for n, v in eta.items()})
+    assert not torch.isfinite(step.network(codes.images)).all()
+    assert choice.try_strengths(step, *given_all) == try_strengths(
+        model, *given_all[:3], eta, *given_all[3:]
+    )
+
+
 def test_a_layer_that_stands_there_twice_is_left_as_it_was(codes):
     torch.manual_seed(0)
     again = nn.Linear(8, 8)

@@ -237,3 +237,30 @@ def test_records_of_methods_have_the_fastest_above():
     assert [ax.get_title(loc="left") for ax in axes] == ["digits", "", "photos", ""]
     assert "E_F" in axes[0].get_xlabel()
     assert "A_R" in axes[1].get_xlabel()
+
+
+def test_as_published_has_each_artefact_in_its_panel_from_left_to_right():
+    rows = [("fig-5", "code", "code", "top_overlap", 0.25)]
+    rows += [("fig-5", "data", n, "top_overlap", v) for n, v in (("10", 0.5), ("1", 0))]
+    for method, metric, values in (
+        ("learned", "accuracy", (90.0, 10.0)),
+        ("never met", "accuracy", (90.0, 50.0)),
+        ("learned", "says_c", (10.0, 100.0)),
+    ):
+        pairs = zip(("100", "0"), reversed(values), strict=True)
+        rows += [("fig-13", method, share, metric, v) for share, v in pairs]
+    for cap in ("lambda1", "lambda2"):
+        rows += [("fig-6", cap, "1e-06", "forgetting_error", 5.0)]
+        rows += [("fig-6", cap, "1e-06", "remaining_accuracy", 95.0)]
+    names = ["artefact", "method", "setting", "metric", "value"]
+    found = pd.DataFrame(rows, columns=names)
+    given = {"lambda1": 1e-5, "lambda2": 1e4}
+    fig = mn.figures.ch15.as_published(found, given)
+    fisher, mixed, left, right = fig.axes
+    assert means(fisher, mn.plots.NEUTRAL) == [0, 50]
+    assert {*drawn(fisher, mn.plots.CODES)[1]} == {25}
+    assert [list(v) for v in drawn(mixed, mn.plots.CODES)] == [[0, 100], [90, 10]]
+    assert list(drawn(mixed, FORGET)[1]) == [10, 100]
+    for ax, cap in ((left, "lambda1"), (right, "lambda2")):
+        assert {*drawn(ax, mn.plots.PAPER)[0]} == {given[cap]}
+        assert (*drawn(ax, FORGET)[1], *drawn(ax, REMAINING)[1]) == (5, 95)

@@ -13,6 +13,6 @@ Example:
     >>> plt.close(fig)
 """
 
-from mnemonic.press.figures import ch3, ch5, ch6, ch8, ch9
+from mnemonic.press.figures import ch3, ch5, ch6, ch8, ch9, ch15
 
-__all__ = ["ch3", "ch5", "ch6", "ch8", "ch9"]
+__all__ = ["ch3", "ch5", "ch6", "ch8", "ch9", "ch15"]
