@@ -240,8 +240,9 @@ def test_records_of_methods_have_the_fastest_above():
 
 
 def test_as_published_has_each_artefact_in_its_panel_from_left_to_right():
-    rows = [("fig-5", "code", "code", "top_overlap", 0.25)]
-    rows += [("fig-5", "data", n, "top_overlap", v) for n, v in (("10", 0.5), ("1", 0))]
+    rows = [("fig-5", "code", "code", "rank_correlation", 0.25)]
+    for n, value in (("10", 0.5), ("1", 0.0)):
+        rows += [("fig-5", "data", n, "rank_correlation", value)]
     for method, metric, values in (
         ("learned", "accuracy", (90.0, 10.0)),
         ("never met", "accuracy", (90.0, 50.0)),
@@ -257,8 +258,8 @@ def test_as_published_has_each_artefact_in_its_panel_from_left_to_right():
     given = {"lambda1": 1e-5, "lambda2": 1e4}
     fig = mn.figures.ch15.as_published(found, given)
     fisher, mixed, left, right = fig.axes
-    assert means(fisher, mn.plots.NEUTRAL) == [0, 50]
-    assert {*drawn(fisher, mn.plots.CODES)[1]} == {25}
+    assert means(fisher, mn.plots.NEUTRAL) == [0, 0.5]
+    assert {*drawn(fisher, mn.plots.CODES)[1]} == {0.25}
     assert [list(v) for v in drawn(mixed, mn.plots.CODES)] == [[0, 100], [90, 10]]
     assert list(drawn(mixed, FORGET)[1]) == [10, 100]
     for ax, cap in ((left, "lambda1"), (right, "lambda2")):

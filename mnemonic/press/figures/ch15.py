@@ -10,7 +10,7 @@ from mnemonic.press import plots
 
 BLENDS = {
     ("fig-13", "learned", "accuracy"): (plots.CODES, "correct"),
-    ("fig-13", "never met", "accuracy"): (plots.NEUTRAL, "correct, strange code"),
+    ("fig-13", "never met", "accuracy"): (plots.NEUTRAL, "correct, code never met"),
     ("fig-13", "learned", "says_c"): (plots.FORGET, "answered with the class"),
 }
 SCORES = {
@@ -30,14 +30,14 @@ def as_published(found: pd.DataFrame, given: Mapping[str, float]) -> Figure:
     Returns:
         Four panels: the Fisher's, the blends', one a cap.
     """
-    fig, axes = plt.subplots(2, 2, figsize=(plots.WIDTH, 6.2))
+    fig, axes = plt.subplots(2, 2, figsize=(plots.WIDTH, 6.6))
     (fisher, mixed), caps = axes
     rows = dict(list(found.groupby(["artefact", "method", "metric"])))
-    images = _line(rows["fig-5", "data", "top_overlap"])
-    plots.sweep(images, "at", "share", fisher, color=plots.NEUTRAL, label="images")
-    [level] = rows["fig-5", "code", "top_overlap"]["value"]
-    fisher.axhline(100 * level, color=plots.CODES, label="one code")
-    fisher.set(xscale="log", xlabel="images", ylabel="top 1 % of weights found (%)")
+    images = _line(rows["fig-5", "data", "rank_correlation"])
+    plots.sweep(images, "at", "value", fisher, color=plots.NEUTRAL, label="images")
+    [level] = rows["fig-5", "code", "rank_correlation"]["value"]
+    fisher.axhline(level, color=plots.CODES, label="one code")
+    fisher.set(xscale="log", xlabel="images", ylabel="rank correlation")
     for key, (color, label) in BLENDS.items():
         line = _line(rows[key])
         mixed.plot(line["at"], line["value"], "o-", color=color, label=label)
@@ -46,14 +46,16 @@ def as_published(found: pd.DataFrame, given: Mapping[str, float]) -> Figure:
         for score, (color, label) in SCORES.items():
             line = _line(rows["fig-6", cap, score])
             ax.plot(line["at"], line["value"], "o-", color=color, label=label)
-        ax.axvline(given[cap], color=plots.PAPER, ls="--", lw=1, label="the paper's")
+        ax.axvline(given[cap], color=plots.PAPER, ls="--", lw=1, label="paper")
         ax.set(xscale="log", xlabel=name, ylabel="test images (%)")
     for ax in axes.flat:
-        ax.set_ylim(-3, 103)
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        ax.set_ylim((-0.03, 1.03) if ax is fisher else (-3, 103))
+        side_by_side = {"ncols": 3, "columnspacing": 1} if ax in caps else {}
+        above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
+        ax.legend(**above, handlelength=1.2, **side_by_side)
     return fig
 
 
 def _line(rows: pd.DataFrame) -> pd.DataFrame:
     numbers = rows["setting"].astype(float)
-    return rows.assign(at=numbers, share=100 * rows["value"]).sort_values("at")
+    return rows.assign(at=numbers).sort_values("at")
