@@ -110,7 +110,7 @@ def blends(model: nn.Module, data: ImageData, codes: MnemonicCodes, c: int) -> R
 
 
 def gradients(model: nn.Module, data: ImageData, c: int) -> Rows:
-    """Mean |∇L| of each part of the network, L of all, forget or remaining images."""
+    """Mean absolute gradient of each part, of all, forget or remaining images."""
     some = data.train.take(first_of_each(data.train.labels, EACH))
     weights, sums = trainable(model), {}
     for images, labels in data.batches(some, batch_size=100):
