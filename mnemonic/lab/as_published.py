@@ -72,11 +72,11 @@ def strengths(
     for cap in ("lambda1", "lambda2"):
         for value in sorted({vars(pair)[cap] for pair in GRID}):
             pair, network = replace(at, **{cap: value}), None
-            given = codes.images, codes.labels, [c], [pair], (1, -1)
+            tried = try_strengths(
+                step, codes.images, codes.labels, [c], [pair], (1, -1)
+            )
             with contextlib.suppress(ValueError):  # neither sign keeps outputs finite
-                step.move(
-                    step.scaled(pair, best_row(try_strengths(step, *given))["sign"])
-                )
+                step.move(step.scaled(pair, best_row(tried)["sign"]))
                 network = step.moved()
             found = two_numbers(network, data, [c])
             for metric in SCORES:
